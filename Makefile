@@ -1,0 +1,51 @@
+# What a person or CI runs. Every variable can be set on the command line: make demo MASTER=spark://host:7077
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint evaluate lock clean
+
+MASTER ?= local[2]
+DATA   ?= runs/demo/dataset
+MODEL  ?= runs/demo/model
+REPORT ?= runs/demo/report
+
+PHOTOGRAPHS := runs/demo/photographs
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+SUBMIT = SPARK_CONF_DIR=conf spark-submit --master '$(MASTER)'
+
+# The demo and the tests stay on this machine, whatever its host name resolves to.
+demo test: export SPARK_LOCAL_IP = 127.0.0.1
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo '  Variables: MASTER=$(MASTER) DATA=$(DATA) MODEL=$(MODEL) REPORT=$(REPORT) ARGS= PYTEST_ARGS= PYTHON='
+
+setup: ## make .venv from the lock file, build Horovod and petastorm (PYTHON=python3.12 chooses the interpreter)
+	@scripts/setup.sh
+
+demo: setup ## drawn photographs -> dataset -> model on two ranks -> report
+	@test -d $(PHOTOGRAPHS) || python scripts/sample_photographs.py $(PHOTOGRAPHS)
+	@$(SUBMIT) jobs/preprocess.py input.path=$(PHOTOGRAPHS) output.path='$(DATA)' overwrite=true
+	@$(SUBMIT) jobs/train.py data.path='$(DATA)' model.path='$(MODEL)' train.num_processes=2 overwrite=true
+	@$(MAKE) --no-print-directory evaluate ARGS='overwrite=true $(ARGS)'
+
+test: setup ## all tests (PYTEST_ARGS goes to pytest)
+	@pytest -q $(PYTEST_ARGS)
+
+lint: setup ## ruff and mypy
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+evaluate: ## score DATA with MODEL into REPORT (ARGS goes to the job)
+	@$(SUBMIT) jobs/evaluate.py data.path='$(DATA)' model.path='$(MODEL)' report.path='$(REPORT)' $(ARGS)
+
+UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --custom-compile-command 'make lock'
+
+lock: ## pin and hash anew what pyproject.toml asks for (needs uv)
+	@$(UV_COMPILE) --group build -o requirements-build.lock
+	@$(UV_COMPILE) --group dev -c requirements-build.lock -o requirements.lock pyproject.toml
+
+clean: ## remove what was made here: .venv, runs and caches (the built wheels stay in the user's cache)
+	@rm -rf .venv runs spark-warehouse metastore_db derby.log .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Makes .venv: the locked packages, Horovod and petastorm built with their patches, and a check that Horovod works.
+# PYTHON=python3.12 chooses the interpreter. Returns at once where the last set-up still holds.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset PYTHONPATH PYTHONHOME
+
+recipe=(requirements-build.lock requirements.lock scripts/setup.sh scripts/build_wheels.py scripts/patches/*)
+stamp=.venv/.setup
+# The path is in it because a virtualenv does not survive being moved.
+fingerprint=$({ pwd; cat "${recipe[@]}"; } | sha256sum)
+
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+
+holds() {
+  [ "$(cat $stamp 2>/dev/null)" = "$fingerprint" ] || return 1
+  [ -z "${PYTHON:-}" ] || [ "$(version_of "$PYTHON")" = "$(version_of .venv/bin/python)" ]
+}
+
+missing=()
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    case $(version_of "$candidate") in 3.11 | 3.12 | 3.13) python=$candidate; break ;; esac
+  done
+  if [ -z "${python:-}" ]; then
+    missing+=("Python 3.11, 3.12 or 3.13 (Debian: python3)")
+  elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    missing+=("venv for $python (Debian: python3-venv)")
+  fi
+}
+
+find_tools() {
+  local java=${JAVA_HOME:+$JAVA_HOME/bin/}java
+  [ "$(uname -sm)" = "Linux x86_64" ] || missing+=("Linux on x86-64, which the lock file is for")
+  find_python
+  case $("$java" -version 2>&1) in *'version "17'[.\"]* | *'version "21'[.\"]*) ;; *)
+    missing+=("Java 17 or 21 (Debian: openjdk-17-jre-headless)") ;;
+  esac
+  command -v g++ >/dev/null || missing+=("g++ (Debian: g++)")
+  command -v make >/dev/null || missing+=("make (Debian: make)")
+  [ ${#missing[@]} = 0 ] && return
+  local IFS=';'
+  echo "set-up: missing: ${missing[*]}" | sed 's/;/; /g' >&2
+  exit 1
+}
+
+# stage TEXT COMMAND...: one line with the seconds it took; what the command prints goes to the log.
+stage() {
+  local text=$1 start=$SECONDS
+  shift
+  printf '  %-58s' "$text ..."
+  if ! "$@" >>"$log" 2>&1 </dev/null; then
+    printf 'failed\n'
+    tail -n 5 "$log" >&2
+    echo "set-up: failed; the whole log is in $log" >&2
+    exit 1
+  fi
+  printf '%4d s\n' $((SECONDS - start))
+}
+
+make_venv() {
+  rm -f $stamp
+  [ "$(version_of .venv/bin/python)" = "$(version_of "$python")" ] || "$python" -m venv --clear .venv
+}
+
+install_locked() { python -m pip install --require-hashes --no-build-isolation "${@/#/--requirement=}"; }
+
+check() { python -m pip check && python scripts/check_allreduce.py; }
+
+if holds; then
+  echo "set-up: .venv is up to date"
+  exit
+fi
+find_tools
+log=$(mktemp --suffix=.log "${TMPDIR:-/tmp}/dermaspark-setup-XXXXXX")
+echo "set-up: .venv with $python ($(version_of "$python")); the first time takes some minutes"
+stage "virtualenv" make_venv
+export VIRTUAL_ENV=$PWD/.venv PATH=$PWD/.venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
+stage "build tools" install_locked requirements-build.lock
+stage "packages of requirements.lock" install_locked requirements.lock
+stage "petastorm, patched" python scripts/build_wheels.py petastorm
+stage "Horovod, patched (2 to 4 minutes where it must be compiled)" python scripts/build_wheels.py horovod
+stage "check: two processes allreduce to the right sum" check
+echo "$fingerprint" >$stamp
+rm -f "$log"
