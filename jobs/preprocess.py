@@ -1,0 +1,21 @@
+"""Photographs to a dataset: `spark-submit jobs/preprocess.py input.path=photographs output.path=dataset`."""
+
+import sys
+from pathlib import Path
+
+JOBS = Path(__file__).resolve().parent
+sys.path.insert(0, str(JOBS.parent / "lib"))
+
+from dermaspark import job, preparation  # noqa: E402 - the library is found by the line above
+
+
+def preprocess(spark, config):
+    manifest = preparation.prepare(spark, config)
+    counts = manifest.counts
+    print(f"dataset      {config.output.path} ({len(manifest.classes)} classes, {len(manifest.files)} files)")
+    print("photographs  " + ", ".join(f"{name} {n}" for name, n in counts.items()))
+    print(f"copies       {manifest.copies} of each training photograph, the photograph itself included")
+
+
+if __name__ == "__main__":
+    job.run("preprocess", preprocess, JOBS)

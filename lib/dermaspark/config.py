@@ -1,0 +1,244 @@
+"""The configuration: one frozen, typed tree with its defaults, YAML files, and `key=value` on top."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from dermaspark.errors import UserError
+
+
+@dataclass(frozen=True)
+class Input:
+    path: Any = "data"  # a folder; for several sources [path, path] or {name: path}; predict takes a file or glob too
+    groups: Any = None  # CSV, or a list of CSVs: image_id, group or lesion_id, and any other columns
+    max_bad_fraction: float = 0.01  # more unreadable photographs than this share, and the job fails
+    max_pixels: int = 100_000_000  # a larger photograph is set aside before memory is taken for it
+
+    def __post_init__(self) -> None:
+        _within("input.max_bad_fraction", self.max_bad_fraction, 0, 1)
+        _within("input.max_pixels", self.max_pixels, 1, 2**31)
+
+
+@dataclass(frozen=True)
+class Output:
+    path: str | None = None  # default: runs/dataset from preprocess, runs/predictions from predict
+
+
+@dataclass(frozen=True)
+class Image:
+    height: int = 64  # pixels
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        _within("image.height", self.height, 8, 1024)
+        _within("image.width", self.width, 8, 1024)
+
+
+@dataclass(frozen=True)
+class Augment:
+    copies: int = 4  # augmented copies of each training photograph, beside the photograph itself (copy 0)
+    rotation: float = 180.0  # degrees, drawn from [-rotation, rotation]
+    shift: float = 0.1  # of the side, drawn from [-shift, shift], both axes
+    shear: float = 10.0  # degrees, drawn from [-shear, shear]
+    zoom: float = 0.1  # scale drawn from [1 - zoom, 1 + zoom]
+    horizontal_flip: bool = True
+    vertical_flip: bool = True
+    fill: str = "reflect"  # outside the photograph: nearest, reflect, wrap or constant (black)
+
+    def __post_init__(self) -> None:
+        _within("augment.copies", self.copies, 0, 1000)
+        _within("augment.rotation", self.rotation, 0, 180)
+        _within("augment.shift", self.shift, 0, 0.5)
+        _within("augment.shear", self.shear, 0, 45)
+        _within("augment.zoom", self.zoom, 0, 0.9)
+        _one_of("augment.fill", self.fill, ("nearest", "reflect", "wrap", "constant"))
+
+
+@dataclass(frozen=True)
+class Split:
+    validation: float = 0.15  # of each class of the training photographs
+    seed: int = 0  # of the split, the order of the rows and the augmentation
+
+    def __post_init__(self) -> None:
+        _within("split.validation", self.validation, 0, 0.9)
+
+
+@dataclass(frozen=True)
+class Data:
+    path: str = "runs/dataset"
+
+
+@dataclass(frozen=True)
+class Network:
+    name: str = "mlp"
+    hidden: list[int] = field(default_factory=lambda: [512, 256, 128])  # units of each dense layer
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        _one_of("network.name", self.name, ("mlp",))
+        _within("network.dropout", self.dropout, 0, 0.95)
+        for units in self.hidden:
+            _within("network.hidden", units, 1, 2**20)
+
+
+@dataclass(frozen=True)
+class Train:
+    num_processes: int = 2  # Horovod ranks, one Spark task each
+    epochs: int = 40
+    batch_size: int = 128  # the global batch: rows of one step over all ranks
+    learning_rate: float = 1e-4
+    scale_learning_rate: bool = False  # by the number of ranks (with a global batch that grows with them)
+    warmup_epochs: float = 2.0  # over which the learning rate rises from a tenth of itself
+    optimizer: str = "adam"
+    class_weights: bool = False  # each class weighs the same in the training loss
+    copies_per_epoch: int = 1  # of each photograph's copies
+    reduce_lr_patience: int = 5  # epochs without a better validation loss; ReduceLROnPlateau
+    reduce_lr_factor: float = 0.5
+    min_learning_rate: float = 1e-6
+    early_stopping_patience: int = 15  # epochs without a better validation loss; 0 never stops early
+    seed: int = 0
+    checkpoint_path: str | None = None  # default: beside the bundle
+    network_interface: str | None = None  # that Horovod binds to; default: the one Spark uses
+    max_restarts: int = 2
+    stall_minutes: float = 10.0  # a rank that makes no progress for so long is taken for dead
+    slots_timeout: float = 30.0  # seconds to wait for a cluster's executors to register
+    use_gpu: bool = False
+    allow_clear_text: bool = False  # train although Spark is told to encrypt and Horovod can't
+
+    def __post_init__(self) -> None:
+        for name in ("num_processes", "epochs", "batch_size", "copies_per_epoch", "reduce_lr_patience"):
+            _within(f"train.{name}", getattr(self, name), 1, 2**31)
+        for name in ("warmup_epochs", "early_stopping_patience", "max_restarts", "slots_timeout"):
+            _within(f"train.{name}", getattr(self, name), 0, 2**31)
+        _within("train.learning_rate", self.learning_rate, 1e-12, 100)
+        _within("train.min_learning_rate", self.min_learning_rate, 0, 100)
+        _within("train.reduce_lr_factor", self.reduce_lr_factor, 1e-6, 1)
+        _within("train.stall_minutes", self.stall_minutes, 0.01, 1e6)
+        _one_of("train.optimizer", self.optimizer, ("adam", "sgd"))
+
+
+@dataclass(frozen=True)
+class Model:
+    path: str = "runs/model"
+
+
+@dataclass(frozen=True)
+class Report:
+    path: str = "runs/report"
+
+
+@dataclass(frozen=True)
+class Config:
+    input: Input = field(default_factory=Input)
+    output: Output = field(default_factory=Output)
+    image: Image = field(default_factory=Image)
+    augment: Augment = field(default_factory=Augment)
+    split: Split = field(default_factory=Split)
+    data: Data = field(default_factory=Data)
+    network: Network = field(default_factory=Network)
+    train: Train = field(default_factory=Train)
+    model: Model = field(default_factory=Model)
+    report: Report = field(default_factory=Report)
+    overwrite: bool = False  # a finished output is written over, from the start
+    log_level: str = "info"  # debug adds stack traces and Spark's own log
+
+    def __post_init__(self) -> None:
+        _one_of("log_level", self.log_level, ("info", "debug"))
+
+
+def load(arguments: list[str], default_file: Path) -> Config:
+    """The configuration from `[--config FILE.yaml] [key=value ...]`, over `default_file`, over the defaults.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type or out of range, a file that is not there.
+    """
+    file, overrides = _arguments(arguments, default_file)
+    tree = _merge(OmegaConf.structured(Config), _read(file), f"{file}: ")
+    for key, text in overrides:
+        nested: Any = _value(key, text)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        tree = _merge(tree, nested, "", key)
+    with _one_line_errors("", "a value"):
+        config: Config = OmegaConf.to_object(tree)
+    return config
+
+
+def to_dict(section: Any) -> dict[str, Any]:
+    """A section of the tree as plain JSON values."""
+    return dataclasses.asdict(section)
+
+
+def _arguments(arguments: list[str], default_file: Path) -> tuple[Path, list[tuple[str, str]]]:
+    file, overrides, rest = default_file, [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--config" or argument.startswith("--config="):
+            name = argument.partition("=")[2] or (rest.pop(0) if rest else "")
+            if not name:
+                raise UserError("--config needs the name of a YAML file")
+            file = Path(name)
+        elif "=" in argument and not argument.startswith("-"):
+            key, _, text = argument.partition("=")
+            overrides.append((key, text))
+        else:
+            raise UserError(f"{argument}: expected --config FILE.yaml or key=value")
+    return file, overrides
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: can't read this configuration ({error})") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not YAML ({' '.join(str(error).split())})") from error
+    if tree is not None and not isinstance(tree, dict):
+        raise UserError(f"{file}: a configuration is a mapping of keys, not {type(tree).__name__}")
+    return tree or {}
+
+
+def _value(key: str, text: str) -> Any:
+    """A path stays the text it is; everything else, lists and mappings of paths included, is YAML."""
+    is_path = key == "input.groups" or key.endswith("path")
+    if is_path and text != "null" and not text.startswith(("[", "{")):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        if is_path:
+            return text
+        raise UserError(f"{key}={text}: not a YAML value ({' '.join(str(error).split())})") from error
+
+
+def _merge(tree: Any, changes: dict[str, Any], where: str, key: str = "the file") -> Any:
+    with _one_line_errors(where, key):
+        return OmegaConf.merge(tree, OmegaConf.create(changes))
+
+
+@contextmanager
+def _one_line_errors(where: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        if isinstance(error, ConfigKeyError):
+            reason = "unknown key"
+        raise UserError(f"{where}{error.full_key or key}: {reason}") from error
+
+
+def _within(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UserError(f"{key}={value}: must lie between {low} and {high}")
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{key}={value}: must be one of {', '.join(choices)}")

@@ -1,0 +1,131 @@
+"""The dataset on disk: Parquet files, and a manifest that says all there is to know of them without opening one."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from dermaspark.errors import UserError
+from dermaspark.storage import exists, is_directory, join, locate, read_json, write_json
+
+MANIFEST = "manifest.json"
+PHOTOGRAPHS = "photographs"  # the rows, in split=/copy=/bucket= folders
+UNREADABLE = "unreadable"  # a table of what was set aside, with the reason
+ENTRIES = (MANIFEST, PHOTOGRAPHS, UNREADABLE)
+FORMAT = 1
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file: one bucket of photographs, each in one copy."""
+
+    path: str  # relative to the dataset
+    split: str
+    copy: int  # 0: the photographs themselves
+    bucket: int
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    classes: list[str]  # a row's label is an index into it
+    preprocessing: dict[str, Any]  # how bytes became pixels: the bundle carries it on
+    augment: dict[str, Any]
+    split: dict[str, Any]
+    sources: dict[str, str]  # name to the full URL its photographs were read from
+    columns: list[str]  # of the groups table, kept with every row
+    counts: dict[str, int]  # photographs: found = train + val + test + left_out + unreadable
+    class_counts: dict[str, dict[str, int]]  # photographs by split and class
+    protocol: str
+    files: list[DataFile]
+    format: int = FORMAT
+
+    @property
+    def id(self) -> str:
+        """A hash of what is in the dataset, whatever folder it lies in."""
+        files = [(f.split, f.copy, f.bucket, f.sha256) for f in self.files]
+        return digest({"classes": self.classes, "preprocessing": self.preprocessing, "files": files})
+
+    @property
+    def copies(self) -> int:
+        """Copies of each training photograph, the unaugmented one included."""
+        return 1 + max((file.copy for file in self.files), default=0)
+
+    def of(self, split: str, copy: int = 0) -> list[DataFile]:
+        return [file for file in self.files if file.split == split and file.copy == copy]
+
+
+def digest(document: Any) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def write_manifest(url: str, manifest: Manifest) -> None:
+    """The last act of preprocessing: from here on the folder is a dataset."""
+    write_json(join(url, MANIFEST), {"id": manifest.id, **asdict(manifest)})
+
+
+def read_manifest(url: str) -> Manifest:
+    """Raises UserError where there is no whole dataset, or one of another format, or a path that leaves it."""
+    if not is_directory(url):
+        raise UserError(f"data.path={url}: no such folder; make a dataset with jobs/preprocess.py")
+    if not exists(join(url, MANIFEST)):
+        raise UserError(f"data.path={url}: no {MANIFEST}, so not a (whole) dataset; run jobs/preprocess.py")
+    document = read_json(join(url, MANIFEST))
+    try:
+        identity = document.pop("id")
+        manifest = Manifest(**{**document, "files": [DataFile(**file) for file in document["files"]]})
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{join(url, MANIFEST)}: not a manifest of this version ({error}); preprocess again") from error
+    if manifest.format != FORMAT:
+        raise UserError(f"{join(url, MANIFEST)}: format {manifest.format}, this version reads {FORMAT}")
+    if manifest.id != identity:
+        raise UserError(f"{join(url, MANIFEST)}: its contents do not match its id: it was changed; preprocess again")
+    for file in manifest.files:
+        if file.path.startswith("/") or ".." in file.path.split("/") or ":" in file.path:
+            raise UserError(f"{join(url, MANIFEST)}: the path {file.path!r} leaves the dataset")
+    return manifest
+
+
+def take_inventory(spark: SparkSession, url: str) -> list[DataFile]:
+    """Every Parquet file below `url`/photographs with its rows, size and hash, read by the executors."""
+    fs, root = locate(join(url, PHOTOGRAPHS))
+    paths = sorted(path for path in fs.find(root) if path.endswith(".parquet"))
+    relative = [path[len(root) :].lstrip("/") for path in paths]
+    table = spark.createDataFrame([(name,) for name in relative], "name string")
+
+    def weigh(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            yield pd.DataFrame([_weigh(join(url, PHOTOGRAPHS, name), name) for name in batch["name"]])
+
+    tasks = min(len(relative), 4 * spark.sparkContext.defaultParallelism)
+    schema = "path string, split string, copy int, bucket int, rows long, bytes long, sha256 string"
+    found = table.repartition(tasks).mapInPandas(weigh, schema).collect()
+    files = [DataFile(**row.asDict()) for row in found]
+    return sorted(files, key=lambda file: (SPLITS.index(file.split), file.copy, file.bucket, file.path))
+
+
+def _weigh(url: str, name: str) -> dict[str, Any]:
+    folders = dict(part.split("=", 1) for part in name.split("/")[:-1])
+    fs, path = locate(url)
+    with fs.open(path, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+        file.seek(0)
+        rows = pq.read_metadata(file).num_rows
+    return {
+        "path": join(PHOTOGRAPHS, name),
+        "split": folders["split"],
+        "copy": int(folders["copy"]),
+        "bucket": int(folders["bucket"]),
+        "rows": rows,
+        "bytes": size,
+        "sha256": sha256,
+    }

@@ -1,0 +1,137 @@
+"""Scoring in Spark: a bundle on every executor turns photographs into predictions, one row a photograph."""
+
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dermaspark import storage
+from dermaspark.config import Image, Input
+from dermaspark.dataset import UNREADABLE, Manifest
+from dermaspark.preparation import read
+
+ROWS_PER_BATCH = 256
+SCORES = "predicted string, probability double, probabilities array<double>, status string"
+
+
+def score_dataset(spark: SparkSession, model_url: str, classes: list[str], url: str, manifest: Manifest) -> DataFrame:
+    """Predictions for every photograph of a dataset (copy 0), those that were set aside included.
+
+    Columns: split, id, path, image_id, source, label (name), the groups table's, and those of `SCORES`.
+    """
+    files = [(file.path,) for split in ("train", "val", "test") for file in manifest.of(split)]
+    tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
+    names, kept = list(manifest.classes), ["id", "image_id", "source", *manifest.columns]
+
+    def score_files(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for path in batch.column("file").to_pylist():
+                split = dict(part.split("=", 1) for part in path.split("/")[1:-1])["split"]
+                for rows in _read_rows(storage.join(url, path), [*kept, "label", "image"]):
+                    scores = score(model_url, _pixels(rows, manifest.preprocessing), classes)
+                    label = pa.array([names[i] for i in rows.column("label").to_pylist()], pa.string())
+                    columns = {name: rows.column(name) for name in kept}
+                    yield _batch({"split": _constant(split, len(label)), **columns, "label": label, **scores})
+
+    schema = "split string, id string, image_id string, source string, "
+    schema += "".join(f"`{name}` string, " for name in manifest.columns) + f"label string, {SCORES}"
+    files_table = spark.createDataFrame(files, "file string").repartition(tasks)
+    scored = files_table.mapInArrow(score_files, schema)
+    root = F.create_map(*[F.lit(x) for name, folder in manifest.sources.items() for x in (name, folder + "/")])
+    relative = F.expr("substring(id, length(source) + 2)")
+    scored = scored.withColumn("path", F.concat(root[F.col("source")], relative))
+    bad = spark.read.parquet(storage.join(url, UNREADABLE)).select(
+        *("id", "path", "source"),
+        F.col("given_split").alias("split"),
+        F.col("class_name").alias("label"),
+        F.col("reason").alias("status"),
+    )
+    return scored.unionByName(bad, allowMissingColumns=True)
+
+
+def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame, total: int) -> DataFrame:
+    """Predictions for photographs in files, read as the bundle's `document` says.
+
+    Args:
+        found: columns id, path, image_id and kind, as `catalog` gives them.
+
+    Returns:
+        `found`'s columns but kind, and those of `SCORES`.
+    """
+    spec, classes = document["preprocessing"], document["classes"]
+    image = Image(spec["height"], spec["width"])
+    photographs = read(found, total, image, Input(max_pixels=spec["max_pixels"]), seed=0)
+    kept = [name for name in found.columns if name != "kind"]
+
+    def score_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for start in range(0, batch.num_rows, ROWS_PER_BATCH):
+                rows = batch.slice(start, ROWS_PER_BATCH)
+                readable = np.flatnonzero(rows.column("image").is_valid().to_numpy(zero_copy_only=False))
+                scores = score(model_url, _pixels(rows.take(pa.array(readable)), spec), classes)
+                # A photograph that was not read takes a row of nulls: take() gives them for a null index.
+                place = np.full(rows.num_rows, -1)
+                place[readable] = np.arange(len(readable))
+                index = pa.array(place, pa.int32(), mask=place < 0)
+                columns = {name: rows.column(name) for name in kept}
+                columns |= {name: column.take(index) for name, column in scores.items() if name != "status"}
+                yield _batch({**columns, "status": rows.column("status")})
+
+    types = {field.name: field.dataType.simpleString() for field in found.schema}
+    schema = ", ".join(f"{name} {types[name]}" for name in kept) + f", {SCORES}"
+    return photographs.mapInArrow(score_batches, schema)
+
+
+def score(model_url: str, images: NDArray[np.uint8], classes: list[str]) -> dict[str, pa.Array]:
+    """The columns of `SCORES` for uint8 images (n, height, width, 3)."""
+    if not len(images):
+        probabilities = np.empty((0, len(classes)))
+    else:
+        probabilities = loaded(model_url).probabilities(images)
+    best = probabilities.argmax(axis=1) if len(images) else np.empty(0, int)
+    flat = pa.array(probabilities.ravel(), pa.float64())
+    offsets = pa.array(np.arange(len(images) + 1) * len(classes), pa.int32())
+    return {
+        "predicted": pa.array([classes[i] for i in best], pa.string()),
+        "probability": pa.array(probabilities[np.arange(len(best)), best], pa.float64()),
+        "probabilities": pa.ListArray.from_arrays(offsets, flat),
+        "status": _constant("ok", len(images)),
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(model_url: str) -> Any:
+    """The bundle, loaded once a Python worker; workers share the cores, so TensorFlow gets one thread in each."""
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, os.environ.get("SPARK_TASK_CPUS", "1"))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    from dermaspark import bundle
+
+    return bundle.load(model_url)
+
+
+def _read_rows(url: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    fs, path = storage.locate(url)
+    with fs.open(path, "rb") as file:
+        yield from pq.ParquetFile(file).iter_batches(ROWS_PER_BATCH, columns=columns)
+
+
+def _pixels(rows: pa.RecordBatch, spec: dict[str, Any]) -> NDArray[np.uint8]:
+    data = b"".join(rows.column("image").to_pylist())
+    return np.frombuffer(data, np.uint8).reshape(-1, spec["height"], spec["width"], spec["channels"])
+
+
+def _constant(text: str, n: int) -> pa.Array:
+    return pa.array([text] * n, pa.string())
+
+
+def _batch(columns: dict[str, Any]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

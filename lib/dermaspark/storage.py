@@ -1,0 +1,127 @@
+"""Paths as full URLs, and small files read and written there, on any file system that fsspec knows."""
+
+import fnmatch
+import json
+import os
+import posixpath
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+from fsspec import AbstractFileSystem
+
+from dermaspark.errors import UserError
+
+HADOOP_NAMES = {"s3a": "s3", "s3n": "s3", "wasbs": "abfs", "wasb": "abfs"}  # Hadoop's scheme to fsspec's
+
+
+def resolve(path: str) -> str:
+    """The full URL of a path; a bare path is a local one, relative to the working folder.
+
+    URLs are kept raw, not percent-encoded: `file:///a b/50%.jpg` is the file `/a b/50%.jpg`.
+    """
+    if not path:
+        raise UserError("an empty path: name a folder or a URL")
+    scheme, separator, rest = path.partition(":")
+    if separator and rest.startswith("//") and scheme != "file":
+        return path.rstrip("/")
+    if scheme == "file" and rest.startswith("/"):
+        path = "/" + rest.lstrip("/")
+    return "file://" + os.path.abspath(os.path.expanduser(path))
+
+
+def locate(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a full URL and the path on it."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "file":
+        return fsspec.filesystem("file"), rest
+    try:
+        fs = fsspec.filesystem(HADOOP_NAMES.get(scheme, scheme))
+    except (ValueError, ImportError) as error:
+        raise UserError(f"{url}: no file system for {scheme}: ({error})") from error
+    return fs, fs._strip_protocol(url)
+
+
+def join(url: str, *parts: str) -> str:
+    return posixpath.join(url, *parts)
+
+
+def exists(url: str) -> bool:
+    fs, path = locate(url)
+    return bool(fs.exists(path))
+
+
+def is_directory(url: str) -> bool:
+    fs, path = locate(url)
+    return bool(fs.isdir(path))
+
+
+def read_bytes(url: str) -> bytes:
+    fs, path = locate(url)
+    return bytes(fs.cat_file(path))
+
+
+def read_json(url: str) -> Any:
+    """Raises UserError where the file is not there or is not JSON."""
+    try:
+        return json.loads(read_bytes(url))
+    except FileNotFoundError as error:
+        raise UserError(f"{url}: no such file") from error
+    except ValueError as error:
+        raise UserError(f"{url}: not JSON, so it was cut short or written by something else ({error})") from error
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    """Write a file so that a reader sees all of it or none: a temporary name first, then a rename.
+
+    An object store has no rename but shows an object only when it is whole, so both hold there too.
+    """
+    fs, path = locate(url)
+    fs.makedirs(posixpath.dirname(path), exist_ok=True)
+    temporary = f"{posixpath.dirname(path)}/.{posixpath.basename(path)}.{uuid4().hex}"
+    try:
+        with fs.open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            if url.startswith("file://"):
+                os.fsync(file.fileno())
+        fs.mv(temporary, path)
+    finally:
+        if fs.exists(temporary):
+            fs.rm(temporary)
+
+
+def write_json(url: str, document: Any) -> None:
+    write_bytes(url, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def remove(url: str) -> None:
+    fs, path = locate(url)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
+def claim(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ...]) -> None:
+    """Make room for an output folder whose `marker` file is written last.
+
+    A finished output is only written over with `overwrite`; an unfinished one is cleared; a folder that holds
+    anything but entries of the patterns `known` to belong to such an output is never touched.
+
+    Raises:
+        UserError: the output is finished and `overwrite` is off, or the folder is somebody else's.
+    """
+    if not exists(url):
+        return
+    if not is_directory(url):
+        raise UserError(f"{key}={url}: is a file; name a folder")
+    fs, path = locate(url)
+    if exists(join(url, marker)) and not overwrite:
+        raise UserError(f"{key}={url}: is finished already; overwrite=true writes it again, from the start")
+    entries = {posixpath.basename(entry.rstrip("/")) for entry in fs.ls(path, detail=False)}
+    own = {entry for entry in entries if any(fnmatch.fnmatch(entry, pattern) for pattern in known)}
+    strange = sorted(entry for entry in entries - own if not entry.startswith("."))
+    if strange:
+        raise UserError(f"{key}={url}: holds {strange[0]}, which is not of an earlier run; name another folder")
+    remove(join(url, marker))
+    for entry in sorted(own):
+        remove(join(url, entry))

@@ -1,0 +1,108 @@
+"""The stream from disk to a rank: petastorm reads the plan's files, and batches come out in the plan's order."""
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermaspark.dataset import DataFile
+from dermaspark.errors import UserError
+from dermaspark.plan import RankPlan
+from dermaspark.storage import join, locate
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # petastorm greets its importers with the deprecations of its own imports
+    from petastorm import make_batch_reader
+
+
+@dataclass(frozen=True)
+class Batch:
+    images: NDArray[np.uint8]  # (batch_size, height, width, 3); zeros where there is no row
+    labels: NDArray[np.int32]  # (batch_size,)
+    real: NDArray[np.float32]  # (batch_size,) 1 for a row, 0 for padding
+
+
+class Stream:
+    """Batches of one rank, epoch after epoch, over the files of one dataset."""
+
+    def __init__(self, dataset_url: str, files: list[DataFile], height: int, width: int):
+        """`files` is what a plan's file indices point into."""
+        self.url, self.files, self.shape = dataset_url, files, (height, width, 3)
+        self._verified: set[str] = set()
+
+    def batches(self, plan: RankPlan) -> Iterator[Batch]:
+        """Exactly `plan.steps` batches of `plan.batch_size` rows each, padding included.
+
+        Raises:
+            UserError: a file of the dataset is missing, damaged or not the one that the manifest names.
+        """
+        rows = self._rows(plan)
+        held: list[tuple[NDArray[np.uint8], NDArray[np.int32]]] = []
+        for wanted in plan.batch_rows:
+            images = np.zeros((plan.batch_size, *self.shape), np.uint8)
+            labels = np.zeros(plan.batch_size, np.int32)
+            filled = 0
+            while filled < wanted:
+                block_images, block_labels = held.pop() if held else next(rows)
+                take = min(wanted - filled, len(block_labels))
+                images[filled : filled + take] = block_images[:take]
+                labels[filled : filled + take] = block_labels[:take]
+                if take < len(block_labels):
+                    held.append((block_images[take:], block_labels[take:]))
+                filled += take
+            yield Batch(images, labels, (np.arange(plan.batch_size) < wanted).astype(np.float32))
+
+    def _rows(self, plan: RankPlan) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int32]]]:
+        """The rows of each block in the block's order."""
+        files = self._files([piece.file for block in plan.blocks for piece in block])
+        for block, order in zip(plan.blocks, plan.orders, strict=True):
+            parts = [(piece, next(files)) for piece in block]
+            images = np.concatenate([images[piece.start : piece.stop] for piece, (images, _) in parts])
+            labels = np.concatenate([labels[piece.start : piece.stop] for piece, (_, labels) in parts])
+            yield images[order], labels[order]
+
+    def _files(self, indices: list[int]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int32]]]:
+        """The rows of each file, whole, in the order asked for."""
+        if not indices:
+            return
+        for index in dict.fromkeys(indices):
+            self._verify(self.files[index])
+        urls = [join(self.url, self.files[index].path) for index in indices]
+        # One reading thread keeps the order of the list; a pool of processes or a disk cache would unpickle.
+        with make_batch_reader(
+            urls,
+            schema_fields=["image", "label"],
+            reader_pool_type="thread",
+            workers_count=1,
+            shuffle_row_groups=False,
+            num_epochs=1,
+        ) as reader:
+            groups = iter(reader)
+            for index in indices:
+                yield self._join_groups(groups, self.files[index].rows)
+
+    def _join_groups(self, groups: Iterator[object], rows: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        images, labels, n = [], [], 0
+        while n < rows:
+            group = next(groups)
+            images.append(np.frombuffer(b"".join(group.image), np.uint8).reshape(-1, *self.shape))
+            labels.append(np.asarray(group.label, np.int32))
+            n += len(labels[-1])
+        return np.concatenate(images), np.concatenate(labels)
+
+    def _verify(self, file: DataFile) -> None:
+        """Compare a file with the manifest before its first use."""
+        if file.path in self._verified:
+            return
+        fs, path = locate(join(self.url, file.path))
+        try:
+            with fs.open(path, "rb") as opened:
+                sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise UserError(f"{join(self.url, file.path)}: can't be read ({error}); preprocess again") from error
+        if sha256 != file.sha256:
+            raise UserError(f"{join(self.url, file.path)}: is not the file that the manifest names; preprocess again")
+        self._verified.add(file.path)
