@@ -37,7 +37,7 @@ lint: setup ## ruff and mypy
 	@ruff format --check .
 	@mypy
 
-evaluate: ## score DATA with MODEL into REPORT (ARGS goes to the job)
+evaluate: setup ## score DATA with MODEL into REPORT (ARGS goes to the job)
 	@$(SUBMIT) jobs/evaluate.py data.path='$(DATA)' model.path='$(MODEL)' report.path='$(REPORT)' $(ARGS)
 
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -48,10 +48,11 @@ def main(name: str) -> None:
 
 
 def cache_key(name: str) -> str:
-    """What a wheel was built from and for: versions, patch and this script."""
-    recipe = hashlib.sha256(patch_file(name).read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    """What a wheel was built from and for."""
+    recipe = patch_file(name).read_bytes() + repr((HOROVOD_OPTIONS, PETASTORM_LEFT_OUT)).encode()
+    digest = hashlib.sha256(recipe).hexdigest()
     python, tensorflow = sys.implementation.cache_tag, version("tensorflow-cpu")
-    return f"{name}-{VERSION_AND_SHA256[name][0]}-{python}-tensorflow-{tensorflow}-{recipe[:16]}"
+    return f"{name}-{VERSION_AND_SHA256[name][0]}-{python}-tensorflow-{tensorflow}-{digest[:16]}"
 
 
 def patch_file(name: str) -> Path:

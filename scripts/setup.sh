@@ -81,7 +81,7 @@ export VIRTUAL_ENV=$PWD/.venv PATH=$PWD/.venv/bin:$PATH PIP_DISABLE_PIP_VERSION_
 stage "build tools" install_locked requirements-build.lock
 stage "packages of requirements.lock" install_locked requirements.lock
 stage "petastorm, patched" python scripts/build_wheels.py petastorm
-stage "Horovod, patched (2 to 4 minutes where it must be compiled)" python scripts/build_wheels.py horovod
+stage "Horovod, patched (minutes where it must be compiled)" python scripts/build_wheels.py horovod
 stage "check: two processes allreduce to the right sum" check
 echo "$fingerprint" >$stamp
 rm -f "$log"
