@@ -1,0 +1,215 @@
+"""Every figure of metrics.json, from sums over photographs, and the curves that a report draws."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dermaspark.intervals import wilson
+from dermaspark.sums import BINS, SET_ASIDE, UNITS, Floats, Ints, Quantity, Sums
+
+ALL = ""  # column and value of the cell that holds every photograph of a split
+TRAINING, UNIFORM = "training", "uniform"  # the priors that probabilities are taken at
+ECE_BINS = 15
+ROC_POINTS, COVERAGE_POINTS = 200, 100
+SPLITS = ("train", "val", "test", "out_of_fold", "outside")
+
+
+class Cell(NamedTuple):
+    """Which photographs a table of sums is about, and the prior that their probabilities are taken at."""
+
+    split: str
+    column: str
+    value: str
+    prior: str
+
+
+@dataclass(frozen=True)
+class Tally:
+    """All that is known of a set of predictions."""
+
+    classes: tuple[str, ...]
+    figures: Mapping[Cell, Mapping[str, Any]]  # as `figures` gives them
+    curves: Mapping[str, Mapping[str, Any]]  # by split, as `curves` gives them
+    set_aside: Mapping[str, Mapping[str, int]]  # by split: photographs without figures, by reason
+
+    @property
+    def splits(self) -> list[str]:
+        found = {cell.split for cell in self.figures}
+        return [name for name in SPLITS if name in found] + sorted(found.difference(SPLITS))
+
+
+def document(
+    tally: Tally, *, dataset: Mapping[str, Any], model: Mapping[str, Any], protocol: Any, created: str
+) -> dict[str, Any]:
+    """What metrics.json holds; dataset, model and protocol go in as they are (JSON values)."""
+    return {
+        "created": created,
+        "dataset": dataset,
+        "model": model,
+        "protocol": protocol,
+        "classes": list(tally.classes),
+        "splits": {split: _of_split(tally, split) for split in tally.splits},
+    }
+
+
+def _of_split(tally: Tally, split: str) -> dict[str, Any]:
+    by: dict[str, dict[str, Any]] = {}
+    for cell in sorted(tally.figures):
+        if cell.split == split and cell.column != ALL:
+            by.setdefault(cell.column, {})[cell.value] = tally.figures[cell]
+    return {
+        **tally.figures[Cell(split, ALL, ALL, TRAINING)],
+        "set_aside": tally.set_aside[split],
+        "by": by,
+        "priors": {UNIFORM: tally.figures[Cell(split, ALL, ALL, UNIFORM)]},
+    }
+
+
+def set_aside(sums: Sums) -> dict[str, int]:
+    """The photographs without figures, by reason."""
+    counts = sums.dense(Quantity.SET_ASIDE, len(SET_ASIDE), 1)[:, 0]
+    return dict(zip(SET_ASIDE, counts.tolist(), strict=True))
+
+
+def figures(sums: Sums, classes: Sequence[str]) -> dict[str, Any]:
+    """All figures of one table of sums; a figure that is not defined is None."""
+    confusion = sums.dense(Quantity.CONFUSION, len(classes), len(classes))
+    positives, negatives = (sums.dense(q, len(classes), BINS) for q in (Quantity.POSITIVE, Quantity.NEGATIVE))
+    n, right = int(confusion.sum()), int(np.trace(confusion))
+    per_class = {
+        name: _class_figures(confusion, k, positives[k], negatives[k]) for k, name in enumerate(classes)
+    }
+    interval = wilson(right, n)
+    return {
+        "n": n,
+        "accuracy": _ratio(right, n),
+        "accuracy_ci95": list(interval) if interval else None,
+        "balanced_accuracy": _mean([of["sensitivity"] for of in per_class.values()]),
+        "macro_auc": _mean([of["auc"] for of in per_class.values()]),
+        "log_loss": _ratio(_total(sums, Quantity.LOG_LOSS) / UNITS, n),
+        "brier": _ratio(_total(sums, Quantity.BRIER) / UNITS, n),
+        "ece": _ece(sums),
+        "accuracy_at_80_coverage": next(iter(_accuracy_at(sums, np.array([0.8])).tolist()), None),
+        "confusion_matrix": confusion.tolist(),
+        "per_class": per_class,
+    }
+
+
+def _class_figures(confusion: Ints, k: int, positives: Ints, negatives: Ints) -> dict[str, Any]:
+    hits, truths, calls = int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
+    others = int(confusion.sum()) - truths
+    return {
+        "n": truths,
+        "sensitivity": _ratio(hits, truths),
+        "specificity": _ratio(others - (calls - hits), others),
+        "precision": _ratio(hits, calls),
+        "f1": _ratio(2 * hits, truths + calls) if truths else None,
+        "auc": _auc(positives, negatives),
+        "average_precision": _average_precision(positives, negatives),
+    }
+
+
+def _auc(positives: Ints, negatives: Ints) -> float | None:
+    """The share of pairs of a positive and a negative that stand in the right order; a tie is half right."""
+    twice_below = 2 * np.cumsum(negatives) - negatives
+    return _ratio(float(positives @ twice_below) / 2, float(positives.sum()) * float(negatives.sum()))
+
+
+def _average_precision(positives: Ints, negatives: Ints) -> float | None:
+    """Precision at each threshold, weighted by the recall that it adds (as scikit-learn has it)."""
+    found = np.flatnonzero(positives)[::-1]
+    hits, calls = np.cumsum(positives[found]), np.cumsum((positives + negatives)[::-1])[::-1][found]
+    return _ratio(float((positives[found] * hits / calls).sum()), int(positives.sum()))
+
+
+def curves(sums: Sums, classes: Sequence[str]) -> dict[str, Any]:
+    """What a report draws beside the figures: ROC by class, reliability, risk by coverage."""
+    return {
+        "roc": _roc(sums, classes),
+        "reliability": _reliability(sums),
+        "risk_coverage": _risk_coverage(sums),
+    }
+
+
+def _roc(sums: Sums, classes: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Of each class with positives and negatives: its two rates, at ROC_POINTS points or fewer."""
+    quantities = (Quantity.POSITIVE, Quantity.NEGATIVE)
+    positives, negatives = (sums.dense(quantity, len(classes), BINS) for quantity in quantities)
+    found = {}
+    for name, with_class, without in zip(classes, positives, negatives, strict=True):
+        if with_class.any() and without.any():
+            true, false = (
+                np.concatenate([[0], np.cumsum(of[::-1]) / of.sum()]) for of in (with_class, without)
+            )
+            kept = np.unique(np.searchsorted(true + false, np.linspace(0, 2, ROC_POINTS)))
+            found[name] = {
+                "false_positive_rate": false[kept].tolist(),
+                "true_positive_rate": true[kept].tolist(),
+            }
+    return found
+
+
+def _reliability(sums: Sums) -> list[dict[str, float]]:
+    """Bins of equal mass, from the least confident on: photographs, mean confidence, accuracy."""
+    n, _, _ = cumulative = _by_confidence(sums)
+    total = int(n[-1])
+    sizes = np.array([total // ECE_BINS + (k < total % ECE_BINS) for k in range(ECE_BINS)])
+    edges = np.concatenate([[0], np.cumsum(sizes[sizes > 0])])
+    mass, right, confidence = (np.diff(np.interp(edges, n, of)) for of in cumulative)
+    return [
+        {"n": float(m), "confidence": float(c / m), "accuracy": float(r / m)}
+        for m, r, c in zip(mass, right, confidence, strict=True)
+    ]
+
+
+def _ece(sums: Sums) -> float | None:
+    """The mean distance of accuracy from confidence over bins of equal mass."""
+    bins = _reliability(sums)
+    return _ratio(
+        sum(of["n"] * abs(of["accuracy"] - of["confidence"]) for of in bins), sum(of["n"] for of in bins)
+    )
+
+
+def _risk_coverage(sums: Sums) -> dict[str, list[float]]:
+    """The share of errors among the most confident photographs, by the share of photographs accepted."""
+    coverage = np.arange(1, COVERAGE_POINTS + 1) / COVERAGE_POINTS
+    accuracy = _accuracy_at(sums, coverage)
+    return {"coverage": coverage.tolist(), "risk": (1 - accuracy).tolist()} if len(accuracy) else {}
+
+
+def _accuracy_at(sums: Sums, coverage: Floats) -> Floats:
+    """The accuracy on the most confident photographs, for each share of them accepted; empty without any.
+
+    Where the last of them are equally confident, all of those count in part.
+    """
+    n, right, _ = _by_confidence(sums)
+    accepted = coverage * n[-1]
+    found: Floats = (right[-1] - np.interp(n[-1] - accepted, n, right)) / accepted if n[-1] else np.zeros(0)
+    return found
+
+
+def _by_confidence(sums: Sums) -> tuple[Floats, Floats, Floats]:
+    """Photographs, right ones and summed confidence up to each bin that is not empty, from 0 on."""
+    n, right, units = (
+        sums.dense(q, 1, BINS)[0] for q in (Quantity.CONFIDENT, Quantity.CORRECT, Quantity.CONFIDENCE)
+    )
+    used = np.flatnonzero(n)
+    n, right, confidence = (
+        np.concatenate([[0.0], np.cumsum(of[used]).astype(float)]) for of in (n, right, units)
+    )
+    return n, right, confidence / UNITS
+
+
+def _total(sums: Sums, quantity: Quantity) -> int:
+    return int(sums.amount[sums.quantity == quantity].sum())
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None

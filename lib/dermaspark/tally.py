@@ -1,0 +1,173 @@
+"""Adds up the figures of predictions in Spark; the driver gets figures alone, never a row a photograph."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from dermaspark import metrics
+from dermaspark.errors import UserError
+from dermaspark.metrics import ALL, TRAINING, UNIFORM, Cell, Tally
+from dermaspark.sums import NOT_FINITE, Floats, Ints, Quantity, Sums, added, count, joined, to_uniform_prior
+
+UNKNOWN = "unknown"
+MAX_VALUES = 20  # a column with more values than this is no way to slice the photographs
+MAX_NUMBERS = 10  # numbers with more values than this go by decade
+CELL = "split string, column string, value string, prior string"
+SUMS = f"{CELL}, quantity int, i int, j int, amount long"
+FIGURES = f"{CELL}, figures string, curves string, set_aside string"  # the last three are JSON
+
+
+def tally(predictions: DataFrame, classes: Sequence[str], by: Sequence[str], prior: Sequence[float]) -> Tally:
+    """The figures of predictions: of each split, at both priors, and of each value of each column.
+
+    predictions has `split`, `status`, `label`, `probabilities` and the columns `by`. It is read twice, so
+    give what is stored. Rows without figures are counted by reason (SET_ASIDE), but for photographs that
+    could not be read before they had a split. A column of `by` with too many values is left out, numbers go
+    by decade, and null is the value "unknown". prior: each class's share in training, (classes,).
+    Raises UserError when a probability is not finite.
+    """
+    slices = _slices(predictions, by)
+    rows = predictions.where("split is not null or status = 'ok'").select(
+        F.coalesce("split", F.lit(UNKNOWN)).alias("split"),
+        "status",
+        "label",
+        F.col("probabilities").cast("array<double>").alias("probabilities"),
+        *(value.alias(f"by {place}") for place, value in enumerate(slices.values())),
+    )
+    names = tuple(classes)
+    count_batches = partial(_count_batches, classes=names, columns=tuple(slices), prior=np.asarray(prior))
+    counted = rows.mapInArrow(count_batches, SUMS)
+    sums = counted.groupBy(*Cell._fields, "quantity", "i", "j").agg(F.sum("amount").alias("amount"))
+    # The figures too are divided out on the executors: a table of sums may have a million rows.
+    # A lambda, for PySpark reads the signature of what it gets, and fails on functools.partial.
+    divided = sums.groupBy(*Cell._fields).applyInArrow(lambda key, part: _figures(key, part, names), FIGURES)
+    found = divided.collect()
+    cells = {Cell(*row[:4]): row for row in found}
+    whole = {cell.split: row for cell, row in cells.items() if cell == Cell(cell.split, ALL, ALL, TRAINING)}
+    result = Tally(
+        classes=names,
+        figures={cell: json.loads(row["figures"]) for cell, row in cells.items()},
+        curves={split: json.loads(row["curves"]) for split, row in whole.items()},
+        set_aside={split: json.loads(row["set_aside"]) for split, row in whole.items()},
+    )
+    _refuse_what_is_not_finite(result)
+    return result
+
+
+def _slices(predictions: DataFrame, by: Sequence[str]) -> dict[str, Column]:
+    """The value (a string, never null) of each column that slices the photographs into few enough parts."""
+    texts = {name: _text(name) for name in by}
+    pairs = [F.struct(F.lit(name).alias("name"), text.alias("text")) for name, text in texts.items()]
+    if not pairs:
+        return {}
+    values = predictions.select(F.explode(F.array(*pairs)).alias("pair")).select("pair.*").distinct()
+    number = _number(F.col("text"))
+    facts = values.groupBy("name").agg(
+        F.count("text").alias("values"),
+        F.countDistinct(_decade(number)).alias("decades"),
+        (F.count(number) == F.count("text")).alias("numeric"),
+    )
+    slices = {}
+    for row in facts.collect():
+        text = texts[row["name"]]
+        if row["numeric"] and row["values"] > MAX_NUMBERS and row["decades"] <= MAX_VALUES:
+            slices[row["name"]] = _decade(_number(text))
+        elif 0 < row["values"] <= MAX_VALUES:
+            slices[row["name"]] = text
+    return {name: F.coalesce(slices[name], F.lit(UNKNOWN)) for name in by if name in slices}
+
+
+def _text(name: str) -> Column:
+    """A column as a string; null where it is blank or NaN."""
+    text = F.col("`" + name.replace("`", "``") + "`").cast("string")
+    return F.when(~F.lower(F.trim(text)).isin("", "nan"), text)
+
+
+def _number(text: Column) -> Column:
+    """A string as a number; null where it is none, or too great for an age, a size or a year."""
+    number = text.try_cast("double")
+    return F.when(F.abs(number) < 1e9, number)
+
+
+def _decade(number: Column) -> Column:
+    low = F.floor(number / 10) * 10
+    return F.concat(low.cast("string"), F.lit("-"), (low + 9).cast("string"))
+
+
+def _count_batches(
+    batches: Iterable[pa.RecordBatch], classes: tuple[str, ...], columns: tuple[str, ...], prior: Floats
+) -> Iterator[pa.RecordBatch]:
+    """The sums of each batch of predictions, as rows of SUMS; runs on the executors."""
+    for batch in batches:
+        truth, probabilities, reasons = _read(batch, classes)
+        for split, here in _places(batch["split"]):
+            rows, aside = here & (reasons < 0), reasons[here & (reasons >= 0)]
+            left = added(Quantity.SET_ASIDE, aside, np.zeros_like(aside))
+            even = to_uniform_prior(probabilities[rows], prior)
+            whole = joined(count(truth[rows], probabilities[rows]), left)
+            yield _as_batch(Cell(split, ALL, ALL, TRAINING), whole)
+            yield _as_batch(Cell(split, ALL, ALL, UNIFORM), joined(count(truth[rows], even), left))
+            for place, column in enumerate(columns):
+                for value, there in _places(batch[f"by {place}"]):
+                    part = rows & there
+                    cell = Cell(split, column, value, TRAINING)
+                    yield _as_batch(cell, count(truth[part], probabilities[part]))
+
+
+def _read(batch: pa.RecordBatch, classes: tuple[str, ...]) -> tuple[Ints, Floats, Ints]:
+    """Truth (n,), probabilities (n, classes), why a row has no figures: an index into SET_ASIDE, or -1."""
+    truth = pc.index_in(batch["label"], value_set=pa.array(classes, pa.string()))
+    truth = truth.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    unlabelled = pc.is_null(batch["label"]).to_numpy(zero_copy_only=False)
+    scored = pc.equal(batch["status"], "ok").fill_null(False).to_numpy(zero_copy_only=False)
+    usable = scored & (truth >= 0)
+    probabilities = np.full((len(truth), len(classes)), np.nan)
+    values = pc.list_flatten(batch["probabilities"].filter(pa.array(usable)))
+    probabilities[usable] = values.to_numpy(zero_copy_only=False).reshape(usable.sum(), len(classes))
+    finite = np.isfinite(probabilities).all(axis=1)
+    reasons = np.select([finite, ~scored, unlabelled, truth < 0], [-1, 0, 1, 2], default=3)
+    return truth, probabilities, reasons
+
+
+def _places(column: pa.Array) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Each value of a column and which rows have it."""
+    encoded = column.dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    for code, value in enumerate(encoded.dictionary.to_pylist()):
+        yield value, codes == code
+
+
+def _as_batch(cell: Cell, sums: Sums) -> pa.RecordBatch:
+    rows = len(sums.amount)
+    keys = {name: pa.repeat(pa.scalar(value, pa.string()), rows) for name, value in cell._asdict().items()}
+    small = {name: pa.array(getattr(sums, name), pa.int32()) for name in ("quantity", "i", "j")}
+    return pa.RecordBatch.from_pydict({**keys, **small, "amount": pa.array(sums.amount, pa.int64())})
+
+
+def _figures(key: tuple[pa.Scalar, ...], table: pa.Table, classes: tuple[str, ...]) -> pa.Table:
+    """The figures of one cell's sums as a row of FIGURES; runs on the executors."""
+    cell = Cell(*(part.as_py() for part in key))
+    sums = Sums(*(table[name].to_numpy().astype(np.int64) for name in Sums._fields))
+    row = {
+        **cell._asdict(),
+        "figures": json.dumps(metrics.figures(sums, classes), allow_nan=False),
+        "curves": json.dumps(metrics.curves(sums, classes), allow_nan=False),
+        "set_aside": json.dumps(metrics.set_aside(sums)),
+    }
+    return pa.table({name: pa.array([value], pa.string()) for name, value in row.items()})
+
+
+def _refuse_what_is_not_finite(result: Tally) -> None:
+    for split, reasons in result.set_aside.items():
+        if n := reasons[NOT_FINITE]:
+            raise UserError(
+                f"the model gave {n} photographs of {split} probabilities that are not finite: "
+                "it diverged in training; train it again with a lower train.learning_rate"
+            )

@@ -1,0 +1,133 @@
+"""Figures counted in Spark equal those counted in one place, for any number of partitions."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from dermaspark.errors import UserError
+from dermaspark.metrics import document, figures
+from dermaspark.randomness import generator
+from dermaspark.session import ship_library
+from dermaspark.sums import count, to_uniform_prior
+from dermaspark.tally import tally
+from pyspark.sql import SparkSession
+
+CLASSES = ["melanoma", "nevus, common", "vascular <lesion>"]
+PRIOR = np.array([0.2, 0.7, 0.1])
+COLUMNS = ["source", "sex", "age", "lesion", "size in mm.", "empty"]
+SCHEMA = (
+    "split string, status string, label string, probabilities array<double>, source string, sex string, "
+    "age string, lesion string, `size in mm.` double, empty string"
+)
+ABOUT: dict[str, Any] = {"dataset": {}, "model": {}, "protocol": "", "created": ""}
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+    session = builder.config("spark.sql.shuffle.partitions", "4").getOrCreate()
+    ship_library(session, tmp_path_factory.mktemp("library"))
+    return session
+
+
+def predictions(n: int = 600) -> pd.DataFrame:
+    """n rows that count; all others are set aside for one reason or another."""
+    rng = generator(3, "predictions", str(n))
+    table = pd.DataFrame(
+        {
+            "split": rng.choice(["train", "val", "test"], n, p=[0.6, 0.2, 0.2]),
+            "status": "ok",
+            "label": rng.choice(CLASSES, n, p=PRIOR),
+            "probabilities": rng.dirichlet(np.ones(3), n).tolist(),
+            "source": rng.choice(["HAM10000", "BCN"], n),
+            "sex": rng.choice(["male", "female", None], n),
+            "age": rng.choice([None, *(f"{age}.0" for age in range(0, 90, 5))], n),
+            "lesion": [f"lesion {k}" for k in range(n)],
+            "size in mm.": rng.choice([1.5, 2.5, np.nan], n),
+            "empty": None,
+        }
+    )
+    return table.astype(object).where(table.notna(), None)
+
+
+def counted(spark: SparkSession, table: pd.DataFrame, partitions: int = 2) -> dict[str, Any]:
+    rows = [
+        tuple(list(v) if isinstance(v, np.ndarray) else v for v in row)
+        for row in table.itertuples(index=False)
+    ]
+    frame = spark.createDataFrame(rows, SCHEMA).repartition(partitions)
+    return document(tally(frame, CLASSES, COLUMNS, PRIOR), **ABOUT)
+
+
+def in_one_place(table: pd.DataFrame, prior: np.ndarray | None = None) -> dict[str, Any]:
+    truth = table["label"].map(CLASSES.index).to_numpy(np.int64)
+    probabilities = np.stack(table["probabilities"].to_list())
+    return figures(
+        count(truth, probabilities if prior is None else to_uniform_prior(probabilities, prior)), CLASSES
+    )
+
+
+def test_figures_are_the_same_to_the_last_bit_for_any_number_of_partitions(spark: SparkSession) -> None:
+    table = predictions()
+    once = counted(spark, table, 1)
+    assert counted(spark, table, 3) == once
+    assert counted(spark, table.sample(frac=1, random_state=1), 8) == once
+
+
+def test_every_split_prior_and_part_has_the_figures_of_its_own_rows(spark: SparkSession) -> None:
+    table = predictions()
+    found = counted(spark, table)["splits"]
+    assert list(found) == ["train", "val", "test"]
+    for split, of in found.items():
+        rows = table[table["split"] == split]
+        expected = in_one_place(rows)
+        assert {key: of[key] for key in expected} == expected
+        assert of["priors"]["uniform"] == in_one_place(rows, PRIOR)
+        assert set(of["by"]) == {"source", "sex", "age", "size in mm."}
+        for name, part in of["by"]["source"].items():
+            assert part == in_one_place(rows[rows["source"] == name])
+        assert of["by"]["sex"]["unknown"] == in_one_place(rows[rows["sex"].isna()])
+        assert sum(part["n"] for part in of["by"]["age"].values()) == len(rows)
+
+
+def test_columns_are_cut_into_few_parts_that_mean_something(spark: SparkSession) -> None:
+    table = predictions()
+    by = counted(spark, table)["splits"]["train"]["by"]
+    decades = [f"{low}-{low + 9}" for low in range(0, 90, 10)]
+    assert set(by["age"]) == {*decades, "unknown"}
+    forties = (table["split"] == "train") & table["age"].isin(["40.0", "45.0"])
+    assert by["age"]["40-49"]["n"] == forties.sum()
+    assert set(by["size in mm."]) == {"1.5", "2.5", "unknown"}
+    assert "lesion" not in by  # more values than anyone reads
+    assert "empty" not in by
+
+
+def test_rows_without_figures_are_counted_by_reason(spark: SparkSession) -> None:
+    table = predictions(100)
+    extra = table.head(10).copy()
+    extra["split"] = "test"
+    extra.loc[:2, ["status", "probabilities"]] = ["truncated", None]
+    extra.loc[3:4, "label"] = None
+    extra.loc[5:5, "label"] = "wart"
+    extra.loc[6:6, ["status", "split", "probabilities"]] = ["empty file", None, None]
+    extra.loc[7:, ["status", "split", "label", "probabilities"]] = ["truncated", "outside", None, None]
+    found = counted(spark, pd.concat([table, extra], ignore_index=True))["splits"]
+    assert found["test"]["set_aside"] == {
+        "not scored": 3,
+        "no label": 2,
+        "label is not a class of the model": 1,
+        "probabilities are not finite": 0,
+    }
+    assert found["test"]["n"] == (table["split"] == "test").sum()
+    assert list(found) == ["train", "val", "test", "outside"]
+    assert (found["outside"]["n"], found["outside"]["set_aside"]["not scored"]) == (0, 3)
+    assert found["outside"]["priors"]["uniform"]["accuracy"] is None
+
+
+def test_a_model_that_diverged_is_named_and_not_reported(spark: SparkSession) -> None:
+    table = predictions(50)
+    table.at[7, "probabilities"] = [float("nan"), 0.5, 0.5]
+    with pytest.raises(UserError, match=r"1 photographs of \w+ .*not finite"):
+        counted(spark, table)
