@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import horovod.tensorflow as hvd
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -32,13 +33,6 @@ def sum_gradients(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
     return summed
 
 
-def share(variables: Sequence[tf.Variable]) -> None:
+def share(variables: Sequence[keras.Variable]) -> None:
     """Give every rank the values that rank 0 has."""
-    hvd.broadcast_variables(variables, root_rank=0)
-
-
-def share_object(value: dict[str, float | int]) -> dict[str, float]:
-    """Rank 0's numbers under the same keys on every rank; float64, so whole numbers up to 2**53 are exact."""
-    keys = sorted(value)
-    given = tf.constant([float(value[key]) for key in keys], tf.float64)
-    return dict(zip(keys, hvd.broadcast(given, root_rank=0, name="share").numpy().tolist(), strict=True))
+    hvd.broadcast_variables([variable.value for variable in variables], root_rank=0)

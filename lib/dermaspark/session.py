@@ -38,8 +38,10 @@ def spark_session(name: str, log_level: str) -> Iterator[SparkSession]:
     if not conf.contains("spark.pyspark.python"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     # A task's stack trace reaches the driver as an exception and is told in a line; Spark's log repeats it.
-    set_spark_log_level("WARN" if log_level == "debug" else "OFF")
+    level = "WARN" if log_level == "debug" else "OFF"
+    set_spark_log_level(level)
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    spark.sparkContext.setLogLevel(level)
     # Executors fetch the library from this folder at any time, so it lives as long as the session.
     with tempfile.TemporaryDirectory(prefix="dermaspark-") as folder:
         try:

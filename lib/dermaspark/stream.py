@@ -68,8 +68,7 @@ class Stream:
         """The rows of each file, whole, in the order asked for."""
         if not indices:
             return
-        for index in dict.fromkeys(indices):
-            self._verify(self.files[index])
+        self._find([self.files[index] for index in indices])
         urls = [join(self.url, self.files[index].path) for index in indices]
         # One reading thread keeps the order of the list; a pool of processes or a disk cache would unpickle.
         with make_batch_reader(
@@ -82,6 +81,7 @@ class Stream:
         ) as reader:
             groups = iter(reader)
             for index in indices:
+                self._verify(self.files[index])
                 yield self._join_groups(groups, self.files[index].rows)
 
     def _join_groups(self, groups: Iterator[object], rows: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -93,16 +93,22 @@ class Stream:
             n += len(labels[-1])
         return np.concatenate(images), np.concatenate(labels)
 
+    def _find(self, files: list[DataFile]) -> None:
+        """Look for every file before petastorm opens the first, in case one is missing or cut short."""
+        for file in files:
+            fs, path = locate(url := join(self.url, file.path))
+            size = fs.size(path) if fs.exists(path) else None
+            if size != file.bytes:
+                found = "is missing" if size is None else f"has {size} bytes, not the manifest's {file.bytes}"
+                raise UserError(f"{url}: {found}; preprocess again")
+
     def _verify(self, file: DataFile) -> None:
-        """Compare a file with the manifest before its first use."""
+        """Compare a file's content with the manifest before its first use."""
         if file.path in self._verified:
             return
-        fs, path = locate(join(self.url, file.path))
-        try:
-            with fs.open(path, "rb") as opened:
-                sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-        except OSError as error:
-            raise UserError(f"{join(self.url, file.path)}: can't be read ({error}); preprocess again") from error
+        fs, path = locate(url := join(self.url, file.path))
+        with fs.open(path, "rb") as opened:
+            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
         if sha256 != file.sha256:
-            raise UserError(f"{join(self.url, file.path)}: is not the file that the manifest names; preprocess again")
+            raise UserError(f"{url}: is not the file that the manifest names; preprocess again")
         self._verified.add(file.path)

@@ -1,0 +1,75 @@
+"""The configuration's promises: what a person mistypes is refused by name, and the keys are a decision."""
+
+import dataclasses
+
+import pytest
+
+from dermaspark.config import Config
+from dermaspark.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ("train.epoch=3", "train.epoch: unknown key"),
+        ("trian.epochs=3", "trian: unknown key"),
+        ("train.epochs=many", "train.epochs: Value 'many'"),
+        ("train.epochs=1.5", "train.epochs: Value '1.5'"),
+        ("train.epochs=0", "train.epochs=0: must lie between"),
+        ("train=3", "train: "),
+        ("overwrite=maybe", "overwrite: Value 'maybe'"),
+        ("augment.fill=mirror", "augment.fill=mirror: must be one of"),
+        ("network.hidden=[64, wide]", "network.hidden[1]: Value 'wide'"),
+        ("epochs", "epochs: expected"),
+        ("--overwrite", "--overwrite: expected"),
+        ("train.epochs={", "train.epochs={: not a YAML value"),
+    ],
+)
+def test_a_mistake_is_refused_in_one_line_that_names_the_key(configure, argument, named):
+    with pytest.raises(UserError) as error:
+        configure(argument)
+    assert str(error.value).startswith(named)
+    assert "\n" not in str(error.value)
+
+
+def test_a_path_is_taken_as_it_stands(configure):
+    for path in ("a b/50%, c=d.jpg", "1", "photo: 2.jpg", "[a].jpg", "Ölfleck é.png"):
+        assert configure(f"input.path={path}").input.path in (path, [path.strip("[]")])
+        assert configure(f"model.path={path}").model.path == path
+
+
+def test_sources_are_lists_or_mappings(configure):
+    assert configure("input.path=[a, b c]").input.path == ["a", "b c"]
+    assert configure("input.path={x: a, y: b}").input.path == {"x": "a", "y": "b"}
+
+
+def test_a_file_and_then_the_command_line_go_over_the_defaults(configure, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("train: {epochs: 7, batch_size: 32}\n")
+    config = configure("--config", str(file), "train.batch_size=64")
+    assert (config.train.epochs, config.train.batch_size, config.train.num_processes) == (7, 64, 2)
+    with pytest.raises(UserError, match="no.yaml: can't read"):
+        configure("--config", "no.yaml")
+
+
+def test_the_keys_are_frozen():
+    tree = Config()
+    keys = {
+        section.name: [f.name for f in dataclasses.fields(getattr(tree, section.name))]
+        if dataclasses.is_dataclass(getattr(tree, section.name))
+        else []
+        for section in dataclasses.fields(tree)
+    }
+    assert {s: keys[s] for s in ("input", "output", "data", "model", "report")} == {
+        "input": ["path", "groups", "max_bad_fraction", "max_pixels"],
+        "output": ["path"],
+        "data": ["path"],
+        "model": ["path"],
+        "report": ["path"],
+    }
+    fixed = {"num_processes", "epochs", "batch_size", "learning_rate", "seed", "checkpoint_path"}
+    assert fixed <= set(keys["train"])
+    assert list(keys) == [
+        *("input", "output", "image", "augment", "split", "data", "network", "train", "model", "report"),
+        *("overwrite", "log_level"),
+    ]

@@ -1,0 +1,54 @@
+"""The split's promises: groups stay whole, classes keep their shares, and only ids and the seed decide."""
+
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dermaspark.split import assign, positions
+
+GROUPS = st.lists(st.integers(0, 30), min_size=1, max_size=200)
+
+
+def table(groups):
+    return pd.DataFrame(
+        {
+            "id": [f"photo-{i}" for i in range(len(groups))],
+            "group": [f"lesion-{g}" for g in groups],
+            "given_split": "train",
+        }
+    )
+
+
+@given(GROUPS, st.integers(0, 20), st.floats(0, 0.9))
+def test_no_group_stands_on_two_sides(groups, seed, share):
+    photographs = table(groups)
+    split = photographs.merge(assign(photographs, share, seed), on="id")
+    assert (split.groupby("group")["split"].nunique() == 1).all()
+
+
+@given(GROUPS, st.integers(0, 5), st.randoms())
+def test_the_order_of_the_rows_decides_nothing(groups, seed, random):
+    photographs = table(groups)
+    shuffled = photographs.sample(frac=1, random_state=random.randrange(2**31))
+    first, second = (assign(t, 0.3, seed).set_index("id")["split"] for t in (photographs, shuffled))
+    assert first.sort_index().equals(second.sort_index())
+
+
+@given(st.integers(1, 500), st.integers(0, 20))
+def test_single_photographs_are_divided_to_the_nearest_one(n, seed):
+    held_back = (positions(np.array([str(i) for i in range(n)], object), seed, "validation") < 0.15).sum()
+    assert abs(held_back - 0.15 * n) <= 0.5
+
+
+def test_another_seed_is_another_split():
+    photographs = table(range(200))
+    splits = [assign(photographs, 0.3, seed)["split"].tolist() for seed in (0, 1)]
+    assert splits[0] != splits[1]
+
+
+def test_test_photographs_stay_test_photographs():
+    photographs = table(range(50))
+    photographs.loc[:9, "given_split"] = "test"
+    split = assign(photographs, 0.5, 0)["split"]
+    assert (split[:10] == "test").all() and set(split[10:]) == {"train", "val"}

@@ -1,0 +1,61 @@
+"""The promises about paths: resolved once, written whole, and nothing of anybody else's removed."""
+
+import os
+
+import pytest
+
+from dermaspark import storage
+from dermaspark.errors import UserError
+
+
+def test_every_path_becomes_a_full_url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path, url in [
+        ("a b/50%,=é", f"file://{tmp_path}/a b/50%,=é"),
+        ("/x/../y/", "file:///y"),
+        ("file:/x/y", "file:///x/y"),
+        ("file:///x/y/", "file:///x/y"),
+        ("s3a://bucket/x/", "s3a://bucket/x"),
+        ("a:b", f"file://{tmp_path}/a:b"),
+    ]:
+        assert storage.resolve(path) == url
+        assert storage.resolve(storage.resolve(path)) == storage.resolve(path)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    url = f"file://{tmp_path}/a.json"
+    storage.write_json(url, {"n": 1})
+    with pytest.raises(ValueError):
+        storage.write_json(url, {"n": float("nan")})
+    with pytest.raises(TypeError):
+        storage.write_bytes(url, "text")
+    assert storage.read_json(url) == {"n": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def claim(folder, overwrite=False):
+    storage.claim(f"file://{folder}", "marker.json", "output.path", overwrite, ("marker.json", "part-*"))
+
+
+def test_a_finished_output_is_written_over_only_when_asked_for(tmp_path):
+    for name in ("marker.json", "part-0"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match="output.path=.* is finished already; overwrite=true"):
+        claim(tmp_path)
+    assert len(os.listdir(tmp_path)) == 2
+    claim(tmp_path, overwrite=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_unfinished_output_is_cleared(tmp_path):
+    (tmp_path / "part-0").write_text("")
+    claim(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_of_other_things_is_never_touched(tmp_path):
+    for name in ("marker.json", "thesis.tex"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match="holds thesis.tex"):
+        claim(tmp_path, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["marker.json", "thesis.tex"]

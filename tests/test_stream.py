@@ -1,0 +1,107 @@
+"""The stream's promises: the plan's rows in the plan's order through petastorm, and no code from a dataset."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dermaspark.dataset import read_manifest
+from dermaspark.errors import UserError
+from dermaspark.plan import plan_rank, shuffle_files
+from dermaspark.stream import Stream
+
+
+def streamed(url, ranks, batch=16, epoch=0):
+    """(images, labels) of the real rows that each rank is given, in order."""
+    manifest = read_manifest(url)
+    stream = Stream(url, manifest.files, 16, 16)
+    files = [i for i, file in enumerate(manifest.files) if file.split == "train" and file.copy == 0]
+    rows = [file.rows for file in manifest.files]
+    for rank in range(ranks):
+        plan = plan_rank(
+            shuffle_files(files, 0, epoch),
+            rows,
+            rank=rank,
+            ranks=ranks,
+            global_batch=batch,
+            block_rows=50,
+            shuffle=(0, epoch),
+        )
+        batches = list(stream.batches(plan))
+        assert len(batches) == plan.steps
+        assert {batch.images.shape for batch in batches} == {(plan.batch_size, 16, 16, 3)}
+        yield [(b.images[i], b.labels[i]) for b in batches for i in np.flatnonzero(b.real)]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+def test_every_training_row_comes_out_once_over_all_ranks(dataset, ranks):
+    got = sorted((image.tobytes(), label) for rows in streamed(dataset, ranks) for image, label in rows)
+    folder = dataset.removeprefix("file://")
+    stored = []
+    for file in read_manifest(dataset).of("train"):
+        table = pq.ParquetFile(f"{folder}/{file.path}").read().to_pydict()
+        stored += zip(table["image"], table["label"], strict=True)
+    assert got == sorted(stored)
+
+
+def test_an_epoch_comes_out_the_same_again_and_the_next_one_otherwise(dataset):
+    first, again, second = ([label for _, label in next(streamed(dataset, 1, epoch=e))] for e in (0, 0, 1))
+    assert first == again != second
+
+
+class Trap:
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.file),)
+
+
+def test_no_pickle_in_a_dataset_is_read(dataset, tmp_path):
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset.removeprefix("file://"), copy)
+    sprung = tmp_path / "sprung"
+    schema = pq.read_schema(next(copy.rglob("*.parquet")))
+    trap = pickle.dumps(Trap(str(sprung)))
+    keys = ("dataset-toolkit.unischema.v1", "dataset-toolkit.num_row_groups_per_file.v1", "dataset-toolkit.rowgroups_index.v1")
+    planted = schema.with_metadata({key: trap for key in keys})
+    for folder in {copy, copy / "photographs", *(p.parent for p in copy.rglob("*.parquet"))}:
+        for name in ("_common_metadata", "_metadata"):
+            pq.write_metadata(planted, folder / name)
+    rows = [row for rows in streamed(f"file://{copy}", 2) for row in rows]
+    assert len(rows) == 102
+    assert not sprung.exists()
+
+
+def swap(folder):
+    files = sorted(folder.glob("photographs/split=train/copy=0/*/*.parquet"))
+    other = sorted(folder.glob("photographs/split=train/copy=1/*/*.parquet"))
+    shutil.copy(other[0], files[0])
+
+
+def cut(folder):
+    file = next(folder.glob("photographs/split=train/copy=0/*/*.parquet"))
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip(folder):
+    file = next(folder.glob("photographs/split=train/copy=0/*/*.parquet"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def lose(folder):
+    next(folder.glob("photographs/split=train/copy=0/*/*.parquet")).unlink()
+
+
+@pytest.mark.parametrize("damage", [swap, cut, flip, lose])
+def test_a_file_that_is_not_the_manifest_s_is_refused_by_name(dataset, tmp_path, damage):
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset.removeprefix("file://"), copy)
+    damage(copy)
+    with pytest.raises(UserError, match=r"\.parquet: (is not the file that the manifest names|is missing|has \d+ bytes)"):
+        list(streamed(f"file://{copy}", 1))
