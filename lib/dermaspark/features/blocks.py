@@ -1,0 +1,49 @@
+"""Blocks: a family of features on one scale: standardised, clipped, on principal axes, half-whitened."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+CLIP = 5.0  # standard deviations
+POWER = 0.25  # of an axis' variance that it is divided by: 0 leaves PCA as it is, 0.5 whitens
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Block:
+    """What fitting found: per feature mean and deviation, float32 (n,), and axes, float32 (n, components).
+
+    offset: float32 (components,), what the mean of the clipped features comes to on the axes.
+    """
+
+    mean: Floats
+    deviation: Floats
+    axes: Floats
+    offset: Floats
+
+    def apply(self, features: Floats) -> Floats:
+        """float32 (photographs, n) to (photographs, components), of mean square 1 over the fitted rows.
+
+        In double precision, so that a photograph's numbers do not depend on the batch that it comes in.
+        """
+        scaled = np.clip((features.astype(np.float64) - self.mean) / self.deviation, -CLIP, CLIP)
+        return (scaled @ self.axes.astype(np.float64) - self.offset).astype(np.float32)
+
+
+def fit(features: Floats, components: int) -> Block:
+    """At most `components` axes, fewer where the rows span fewer. features: float32 (photographs, n)."""
+    mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64) + 1e-6
+    scaled = np.clip((features - mean) / deviation, -CLIP, CLIP)
+    centre = scaled.mean(0)
+    count = scaled.shape[1]
+    covariance = (scaled - centre).T @ (scaled - centre) / len(scaled)
+    kept = min(components, count, max(len(scaled) - 1, 1))
+    variances, axes = eigh(covariance, subset_by_index=[count - kept, count - 1])
+    spanned = variances > 1e-6 * max(variances[-1], 1e-12)
+    variances, axes = variances[spanned][::-1], axes[:, spanned][:, ::-1]
+    axes = axes * np.where(axes.sum(0) < 0, -1.0, 1.0)  # eigh leaves the sign open
+    axes = axes / variances**POWER / np.sqrt((variances ** (1 - 2 * POWER)).mean())
+    return Block(*(np.ascontiguousarray(a, np.float32) for a in (mean, deviation, axes, centre @ axes)))

@@ -1,0 +1,97 @@
+"""Colour and shape: colours by region, the lesion's outline and its texture, as some 1,700 numbers.
+
+No number depends on how the photograph was turned by quarter turns or mirrored: regions are concentric or
+follow the lesion, and texture is counted over all directions. So a photograph needs no views of itself.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermaspark.features import lesion as lesions
+from dermaspark.features import texture
+from dermaspark.features.planes import RADIUS, gradient, lab, on_grid, opponents, smooth
+
+RINGS = [np.digitize(RADIUS, [0.35, 0.65, 0.95]) == ring for ring in range(4)]
+PERCENTILES = np.array([0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98])
+BORDER_PERCENTILES = [10, 50, 90]
+HUES = 32
+# Edges of the histograms of L, a and b: over the range of skin and lesions, and of a lesion against its skin
+LAB_EDGES = [np.linspace(5, 95, 7)[1:-1], np.linspace(-5, 45, 7)[1:-1], np.linspace(-15, 40, 7)[1:-1]]
+CONTRAST_EDGES = [np.array(e) for e in ((-45, -30, -18, -9, -3), (-6, -1, 4, 9, 15), (-16, -9, -3, 2, 7))]
+
+Mask = NDArray[np.bool_]
+Planes = NDArray[np.float32]
+
+
+def describe(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Colour and shape of one photograph. uint8 (height, width, 3) to float32 (n,)."""
+    image = on_grid(image)
+    colours = lab(image)
+    more = opponents(image)
+    lesion, skin, band = lesions.regions(lesions.find(colours[0]))
+    everywhere = np.ones_like(lesion)
+    against_skin = colours - np.median(colours[:, skin], axis=1)[:, None, None]
+    parts: list[NDArray[Any]] = [
+        _colours_by_region(np.concatenate([more, colours]), [everywhere, *RINGS, lesion, skin, band]),
+        _histogram(colours, everywhere, LAB_EDGES),
+        _histogram(colours, lesion, LAB_EDGES),
+        _histogram(against_skin, lesion, CONTRAST_EDGES),
+        _hues(more, everywhere),
+        _hues(more, lesion),
+        lesions.outline(lesion, colours),
+        _border(colours, lesion, skin, band),
+        texture.binary_patterns(colours, [lesion, skin]),
+        texture.band_energies(colours, [everywhere, lesion, skin]),
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _colours_by_region(planes: Planes, regions: list[Mask]) -> NDArray[np.float32]:
+    """Moments and percentiles of every plane in every region, and lesion less skin (regions 5 and 6)."""
+    halves = _blocks(planes).mean((-3, -1))  # a quarter of the pixels: the colours of regions need no more
+    tables = [_moments(halves[:, _blocks(region).any((-3, -1))]) for region in regions]
+    return np.concatenate([*tables, tables[5] - tables[6]])
+
+
+def _blocks(planes: NDArray[Any]) -> NDArray[Any]:
+    """Planes (..., h, w) as blocks of 2 x 2 pixels (..., h / 2, 2, w / 2, 2)."""
+    height, width = planes.shape[-2:]
+    return planes.reshape(*planes.shape[:-2], height // 2, 2, width // 2, 2)
+
+
+def _moments(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Four moments and PERCENTILES of each row. float32 (rows, pixels) to (rows * 11,)."""
+    mean = values.mean(1)
+    apart = values - mean[:, None]
+    deviation = np.sqrt((apart * apart).mean(1)) + 1e-4
+    z = apart / deviation[:, None]
+    square = z * z
+    places = (PERCENTILES * (values.shape[1] - 1)).round().astype(int)
+    kurtosis = np.minimum((square * square).mean(1), 30)
+    ranked = np.sort(values, axis=1)[:, places]
+    return np.concatenate([mean, deviation, (square * z).mean(1), kurtosis, ranked.ravel()])
+
+
+def _histogram(planes: Planes, region: Mask, edges: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Square roots (Hellinger) of the shares of 6 x 6 x 6 colours in a region. float64 (216,)."""
+    cell = np.zeros(int(region.sum()), np.int64)
+    for plane, edge in zip(planes, edges, strict=True):
+        cell = cell * 6 + np.searchsorted(edge.astype(np.float32), plane[region], side="right")
+    return np.sqrt(np.bincount(cell, minlength=216) / len(cell))
+
+
+def _hues(planes: Planes, region: Mask) -> NDArray[np.float64]:
+    """Square roots of the shares of HUES hues, weighted by saturation; planes as from `opponents`."""
+    saturation, x, y = planes[3][region], planes[4][region], planes[5][region]
+    cell = np.floor((np.arctan2(y, x) + np.pi) / (2 * np.pi) * HUES).astype(int) % HUES
+    return np.sqrt(np.bincount(cell, weights=saturation, minlength=HUES) / len(saturation))
+
+
+def _border(colours: Planes, lesion: Mask, skin: Mask, band: Mask) -> NDArray[np.float64]:
+    """How sharply each of L, a and b changes across the border, and within lesion and skin."""
+    slopes = gradient(smooth(colours, 1.5))
+    across = slopes[:, band]
+    figures = [across.mean(1), across.std(1), *np.percentile(across, BORDER_PERCENTILES, axis=1)]
+    return np.concatenate([*figures, slopes[:, lesion].mean(1), slopes[:, skin].mean(1)])

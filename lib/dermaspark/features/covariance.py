@@ -1,0 +1,54 @@
+"""Covariance: how colours and their local changes go together in a photograph and in its lesion.
+
+Region covariance (Tuzel, Porikli and Meer 2006) of 30 planes that no quarter turn changes, as the logarithm
+of the matrix (Arsigny et al. 2006): second moments of texture that histograms do not hold.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermaspark.features import lesion as lesions
+from dermaspark.features.planes import gradient, lab, on_grid, smooth
+
+SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels, sigma
+NOISE = 1e-3  # added to each plane's variance, in units of its square
+LEAST = 1e-4  # of an eigenvalue, before its logarithm
+# About the deviations over dermatoscopic photographs, which put the planes on one scale (L, a and b each)
+UNITS = np.array(
+    [
+        *(13.5, 11.0, 10.0, 12.0, 10.5, 9.5),  # colour at the finest and the coarsest scale
+        *(0.40, 0.27, 0.33, 0.37, 0.23, 0.28, 0.33, 0.19, 0.22, 0.27, 0.14, 0.16),  # log gradient, by scale
+        *(1.2, 0.37, 0.43, 0.83, 0.37, 0.48, 1.2, 0.61, 0.83, 2.0, 0.91, 1.2),  # Gaussians' differences
+    ],
+    np.float32,
+)
+
+
+def describe(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Log covariances of photograph, lesion and the rest. uint8 (height, width, 3) to float32 (1488,)."""
+    colours = lab(on_grid(image))
+    lesion = lesions.find(colours[0])
+    rest = ~lesion if lesion.mean() < 0.99 else lesion
+    planes = _planes(colours) / UNITS[:, None]
+    return np.concatenate([_log_moments(planes[:, r.ravel()]) for r in (np.ones_like(lesion), lesion, rest)])
+
+
+def _planes(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What is measured at each pixel. float32 (3, SIDE, SIDE) to (30, pixels)."""
+    levels = np.stack([colours, *(smooth(colours, scale) for scale in SCALES)])
+    slopes = np.log1p(gradient(levels[1:]))
+    bands = levels[:-1] - levels[1:]
+    return np.concatenate([p.reshape(-1, colours[0].size) for p in (levels[[1, -1]], slopes, bands)])
+
+
+def _log_moments(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Upper triangle of the logarithm of the second moments of (values, 1), which hold the means too.
+
+    float32 (30, pixels) to (496,); off the diagonal times root two, so that distances are the matrix's.
+    """
+    extended = np.concatenate([values, np.ones((1, values.shape[1]), np.float32)])
+    moments = (extended @ extended.T).astype(np.float64) / values.shape[1]
+    variances, axes = np.linalg.eigh(moments + NOISE * np.eye(len(moments)))
+    logarithm = (axes * np.log(np.maximum(variances, LEAST))) @ axes.T
+    weights = np.where(np.eye(len(moments)) > 0, 1.0, np.sqrt(2.0))
+    return np.asarray((logarithm * weights)[np.triu_indices(len(moments))], np.float32)
