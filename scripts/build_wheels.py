@@ -93,7 +93,7 @@ def download(name: str, folder: Path) -> Path:
 
 def apply_patch(name: str, tree: Path) -> None:
     patch = patch_ng.fromfile(str(patch_file(name)))
-    if not patch or not patch.apply(strip=1, root=str(tree)):
+    if not patch or not patch.apply(root=str(tree)):
         sys.exit(f"{patch_file(name)} does not apply to {tree.name}")
 
 

@@ -67,7 +67,9 @@ make_venv() {
 
 install_locked() { python -m pip install --require-hashes --no-build-isolation "${@/#/--requirement=}"; }
 
-check() { python -m pip check && python scripts/check_allreduce.py; }
+check() {
+  python -m pip check && python -c 'from petastorm import make_batch_reader' && python scripts/check_allreduce.py
+}
 
 if holds; then
   echo "set-up: .venv is up to date"
