@@ -1,0 +1,1 @@
+"""What the launcher is made of; dermaspark.launcher and dermaspark.rank are its two doors."""
