@@ -88,8 +88,8 @@ def figures(sums: Sums, classes: Sequence[str]) -> dict[str, Any]:
         "accuracy_ci95": list(interval) if interval else None,
         "balanced_accuracy": _mean([of["sensitivity"] for of in per_class.values()]),
         "macro_auc": _mean([of["auc"] for of in per_class.values()]),
-        "log_loss": _ratio(_total(sums, Quantity.LOG_LOSS) / UNITS, n),
-        "brier": _ratio(_total(sums, Quantity.BRIER) / UNITS, n),
+        "log_loss": _ratio(_total(sums, Quantity.LOG_LOSS), n),
+        "brier": _ratio(_total(sums, Quantity.BRIER), n),
         "ece": _ece(sums),
         "accuracy_at_80_coverage": next(iter(_accuracy_at(sums, np.array([0.8])).tolist()), None),
         "confusion_matrix": confusion.tolist(),
@@ -202,8 +202,8 @@ def _by_confidence(sums: Sums) -> tuple[Floats, Floats, Floats]:
     return n, right, confidence / UNITS
 
 
-def _total(sums: Sums, quantity: Quantity) -> int:
-    return int(sums.amount[sums.quantity == quantity].sum())
+def _total(sums: Sums, quantity: Quantity) -> float:
+    return float(sums.dense(quantity, 1, 1)[0, 0] / UNITS)
 
 
 def _ratio(part: float, whole: float) -> float | None:

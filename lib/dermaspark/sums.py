@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-BINS = 2**16  # of a histogram of probabilities
+BINS = 2**16  # of a histogram of probabilities; j lies below it
+SIDE = 2**24  # i lies below it
 UNITS = 2.0**32  # of a loss or confidence in one: ten million rows at the worst loss fit 63 bits
 CLIP = 1e-15  # probabilities nearer to 0 or 1 than this count as this
 NOT_FINITE = "probabilities are not finite"
@@ -36,18 +37,17 @@ class Quantity(IntEnum):
 
 
 class Sums(NamedTuple):
-    """A sparse table of sums, int64 (m,) each; tables are added by adding up equal (quantity, i, j)."""
+    """A sparse table of sums, int64 (m,) each; tables are added by adding up what has the same key."""
 
-    quantity: Ints
-    i: Ints
-    j: Ints
+    key: Ints  # quantity, i and j in one number, so that Spark groups by a number
     amount: Ints
 
     def dense(self, quantity: Quantity, rows: int, columns: int) -> Ints:
         """One quantity as a matrix, int64 (rows, columns)."""
-        chosen = self.quantity == quantity
+        chosen = self.key // (SIDE * BINS) == quantity
+        place = self.key[chosen] % (SIDE * BINS)
         dense = np.zeros((rows, columns), np.int64)
-        np.add.at(dense, (self.i[chosen], self.j[chosen]), self.amount[chosen])
+        np.add.at(dense, (place // BINS, place % BINS), self.amount[chosen])
         return dense
 
 
@@ -98,11 +98,11 @@ def log_odds_bin(probabilities: Floats) -> Ints:
 
 def added(quantity: Quantity, i: Ints, j: Ints, amounts: Floats | None = None) -> Sums:
     """Amounts, rounded to whole numbers (1 each by default), added up by (i, j)."""
-    keys, place = np.unique(i * BINS + j, return_inverse=True)
+    keys, place = np.unique((quantity * SIDE + i) * BINS + j, return_inverse=True)
     whole = np.ones(len(i), np.int64) if amounts is None else np.rint(amounts).astype(np.int64)
     total = np.zeros(len(keys), np.int64)
     np.add.at(total, place, whole)
-    return Sums(np.full(len(keys), int(quantity)), keys // BINS, keys % BINS, total)
+    return Sums(keys, total)
 
 
 def joined(*parts: Sums) -> Sums:

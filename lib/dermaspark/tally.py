@@ -19,9 +19,9 @@ from dermaspark.sums import NOT_FINITE, Floats, Ints, Quantity, Sums, added, cou
 UNKNOWN = "unknown"
 MAX_VALUES = 20  # a column with more values than this is no way to slice the photographs
 MAX_NUMBERS = 10  # numbers with more values than this go by decade
-CELL = "split string, column string, value string, prior string"
-SUMS = f"{CELL}, quantity int, i int, j int, amount long"
-FIGURES = f"{CELL}, figures string, curves string, set_aside string"  # the last three are JSON
+SUMS = "cell int, key long, amount long"  # cell: an index into what `_cells` gives
+SUMS_COLUMNS = ["cell", "key", "amount"]
+FIGURES = "cell int, figures string, curves string, set_aside string"  # the last three are JSON
 
 
 def tally(predictions: DataFrame, classes: Sequence[str], by: Sequence[str], prior: Sequence[float]) -> Tally:
@@ -33,27 +33,23 @@ def tally(predictions: DataFrame, classes: Sequence[str], by: Sequence[str], pri
     by decade, and null is the value "unknown". prior: each class's share in training, (classes,).
     Raises UserError when a probability is not finite.
     """
-    slices = _slices(predictions, by)
+    names, slices = tuple(classes), _slices(predictions, by)
     rows = predictions.where("split is not null or status = 'ok'").select(
         F.coalesce("split", F.lit(UNKNOWN)).alias("split"),
-        "status",
-        "label",
-        F.col("probabilities").cast("array<double>").alias("probabilities"),
+        *("status", "label", F.col("probabilities").cast("array<double>").alias("probabilities")),
         *(value.alias(f"by {place}") for place, value in enumerate(slices.values())),
     )
-    names = tuple(classes)
-    count_batches = partial(_count_batches, classes=names, columns=tuple(slices), prior=np.asarray(prior))
-    counted = rows.mapInArrow(count_batches, SUMS)
-    sums = counted.groupBy(*Cell._fields, "quantity", "i", "j").agg(F.sum("amount").alias("amount"))
-    # The figures too are divided out on the executors: a table of sums may have a million rows.
-    # A lambda, for PySpark reads the signature of what it gets, and fails on functools.partial.
-    divided = sums.groupBy(*Cell._fields).applyInArrow(lambda key, part: _figures(key, part, names), FIGURES)
-    found = divided.collect()
-    cells = {Cell(*row[:4]): row for row in found}
-    whole = {cell.split: row for cell, row in cells.items() if cell == Cell(cell.split, ALL, ALL, TRAINING)}
+    cells = _cells(rows, tuple(slices))
+    counted = rows.mapInArrow(partial(_count, names, tuple(slices), np.asarray(prior), cells), SUMS)
+    sums = counted.groupBy("cell", "key").agg(F.sum("amount").alias("amount"))
+    # The figures too are divided out on the executors: a cell's sums may be a million. A lambda, for PySpark
+    # reads the signature of what it gets, and fails on functools.partial.
+    divided = sums.groupBy("cell").applyInArrow(lambda key, part: _divide(key, part, names), FIGURES)
+    found = {cells[row["cell"]]: row for row in divided.collect()}
+    whole = {cell.split: row for cell, row in found.items() if cell[1:] == (ALL, ALL, TRAINING)}
     result = Tally(
         classes=names,
-        figures={cell: json.loads(row["figures"]) for cell, row in cells.items()},
+        figures={cell: json.loads(row["figures"]) for cell, row in found.items()},
         curves={split: json.loads(row["curves"]) for split, row in whole.items()},
         set_aside={split: json.loads(row["set_aside"]) for split, row in whole.items()},
     )
@@ -101,10 +97,25 @@ def _decade(number: Column) -> Column:
     return F.concat(low.cast("string"), F.lit("-"), (low + 9).cast("string"))
 
 
-def _count_batches(
-    batches: Iterable[pa.RecordBatch], classes: tuple[str, ...], columns: tuple[str, ...], prior: Floats
+def _cells(rows: DataFrame, columns: Sequence[str]) -> list[Cell]:
+    """Every cell that has rows."""
+    values = [F.struct(F.lit(name).alias("c"), F.col(f"by {k}").alias("v")) for k, name in enumerate(columns)]
+    whole = F.struct(F.lit(ALL).alias("c"), F.lit(ALL).alias("v"))
+    found = rows.select("split", F.explode(F.array(whole, *values)).alias("part")).distinct()
+    named = found.select("split", "part.c", "part.v").collect()
+    cells = [Cell(split, column, value, TRAINING) for split, column, value in named]
+    return sorted([*cells, *(cell._replace(prior=UNIFORM) for cell in cells if cell.column == ALL)])
+
+
+def _count(
+    classes: tuple[str, ...],
+    columns: tuple[str, ...],
+    prior: Floats,
+    cells: Sequence[Cell],
+    batches: Iterable[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
-    """The sums of each batch of predictions, as rows of SUMS; runs on the executors."""
+    """The sums of each batch of predictions by cell, as rows of SUMS; runs on the executors."""
+    number = {cell: k for k, cell in enumerate(cells)}
     for batch in batches:
         truth, probabilities, reasons = _read(batch, classes)
         for split, here in _places(batch["split"]):
@@ -112,13 +123,13 @@ def _count_batches(
             left = added(Quantity.SET_ASIDE, aside, np.zeros_like(aside))
             even = to_uniform_prior(probabilities[rows], prior)
             whole = joined(count(truth[rows], probabilities[rows]), left)
-            yield _as_batch(Cell(split, ALL, ALL, TRAINING), whole)
-            yield _as_batch(Cell(split, ALL, ALL, UNIFORM), joined(count(truth[rows], even), left))
+            yield _as_batch(number[Cell(split, ALL, ALL, TRAINING)], whole)
+            yield _as_batch(number[Cell(split, ALL, ALL, UNIFORM)], joined(count(truth[rows], even), left))
             for place, column in enumerate(columns):
                 for value, there in _places(batch[f"by {place}"]):
-                    part = rows & there
-                    cell = Cell(split, column, value, TRAINING)
-                    yield _as_batch(cell, count(truth[part], probabilities[part]))
+                    if (part := rows & there).any():
+                        cell = Cell(split, column, value, TRAINING)
+                        yield _as_batch(number[cell], count(truth[part], probabilities[part]))
 
 
 def _read(batch: pa.RecordBatch, classes: tuple[str, ...]) -> tuple[Ints, Floats, Ints]:
@@ -144,24 +155,23 @@ def _places(column: pa.Array) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         yield value, codes == code
 
 
-def _as_batch(cell: Cell, sums: Sums) -> pa.RecordBatch:
-    rows = len(sums.amount)
-    keys = {name: pa.repeat(pa.scalar(value, pa.string()), rows) for name, value in cell._asdict().items()}
-    small = {name: pa.array(getattr(sums, name), pa.int32()) for name in ("quantity", "i", "j")}
-    return pa.RecordBatch.from_pydict({**keys, **small, "amount": pa.array(sums.amount, pa.int64())})
+def _as_batch(cell: int, sums: Sums) -> pa.RecordBatch:
+    cells = pa.repeat(pa.scalar(cell, pa.int32()), len(sums.key))
+    return pa.RecordBatch.from_pydict(
+        {"cell": cells, "key": pa.array(sums.key), "amount": pa.array(sums.amount)}
+    )
 
 
-def _figures(key: tuple[pa.Scalar, ...], table: pa.Table, classes: tuple[str, ...]) -> pa.Table:
-    """The figures of one cell's sums as a row of FIGURES; runs on the executors."""
-    cell = Cell(*(part.as_py() for part in key))
-    sums = Sums(*(table[name].to_numpy().astype(np.int64) for name in Sums._fields))
-    row = {
-        **cell._asdict(),
-        "figures": json.dumps(metrics.figures(sums, classes), allow_nan=False),
-        "curves": json.dumps(metrics.curves(sums, classes), allow_nan=False),
-        "set_aside": json.dumps(metrics.set_aside(sums)),
+def _divide(key: tuple[pa.Scalar, ...], part: pa.Table, classes: tuple[str, ...]) -> pa.Table:
+    """The figures of one cell's sums, as a row of FIGURES; runs on the executors."""
+    sums = Sums(part["key"].to_numpy(), part["amount"].to_numpy())
+    documents = {
+        "figures": metrics.figures(sums, classes),
+        "curves": metrics.curves(sums, classes),
+        "set_aside": metrics.set_aside(sums),
     }
-    return pa.table({name: pa.array([value], pa.string()) for name, value in row.items()})
+    texts = {name: pa.array([json.dumps(of, allow_nan=False)]) for name, of in documents.items()}
+    return pa.table({"cell": pa.array([key[0].as_py()], pa.int32()), **texts})
 
 
 def _refuse_what_is_not_finite(result: Tally) -> None:
