@@ -1,0 +1,118 @@
+"""The augmented copies of one photograph: rotation, shift, shear, zoom and flips as one affine map."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dermaspark.randomness import generator
+
+Fill = Literal["nearest", "reflect", "constant", "wrap"]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """How far a copy may be from its photograph; each amount is drawn uniformly from its range.
+
+    `fill` says what lies outside the photograph, by the names of Keras' ImageDataGenerator: nearest
+    aaaa|abcd|dddd, reflect dcba|abcd|dcba, wrap abcd|abcd|abcd, constant 0000|abcd|0000 (black).
+    """
+
+    rotation: float = 0.0  # degrees, either way
+    shift: float = 0.0  # fraction of the side, either way, on each axis
+    shear: float = 0.0  # degrees, either way
+    zoom: float = 0.0  # the scale is in [1 - zoom, 1 + zoom], the same on both axes
+    horizontal_flip: bool = False  # half of the copies are mirrored left to right
+    vertical_flip: bool = False
+    fill: Fill = "nearest"
+
+
+def augment(
+    image: NDArray[np.uint8], ranges: Ranges, seed: int, photograph_id: str, copy: int
+) -> NDArray[np.uint8]:
+    """Copy number `copy` of `image`, uint8 (height, width, 3); copy 0 is the image itself.
+
+    Depends on the arguments alone, bit for bit.
+    """
+    if copy == 0:
+        return image
+    height, width, _ = image.shape
+    matrix = affine(ranges, generator(seed, "augment", f"{photograph_id}#{copy}"), height, width)
+    return warp(image, matrix, ranges.fill)
+
+
+def affine(ranges: Ranges, rng: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
+    """A map drawn from `ranges`, float64 (2, 3): from (x, y, 1) in the copy to (x, y) in the photograph.
+
+    In pixels from the top left corner, x to the right: the centre of the first pixel is (0.5, 0.5). Seen from
+    the photograph, in this order: flip, zoom, shear along x, rotation (clockwise if positive), all about the
+    centre, then shift. A square of pixels stays a square under rotation and zoom, whatever the image's sides.
+    """
+    # All seven are drawn whatever the ranges, so that changing one range leaves the others' draws alone.
+    turn, right, down, slant, scale, mirror, upend = rng.uniform(-1, 1, 7).tolist()
+    angle = math.radians(turn * ranges.rotation)
+    cos, sin, tan = math.cos(angle), math.sin(angle), math.tan(math.radians(slant * ranges.shear))
+    zoom_x = zoom_y = 1 + scale * ranges.zoom
+    if ranges.horizontal_flip and mirror < 0:
+        zoom_x = -zoom_x
+    if ranges.vertical_flip and upend < 0:
+        zoom_y = -zoom_y
+    # The inverse of rotation x shear x zoom, written out: LAPACK's last bit differs between machines.
+    a, b = (cos + tan * sin) / zoom_x, (sin - tan * cos) / zoom_x
+    d, e = -sin / zoom_y, cos / zoom_y
+    centre_x, centre_y = width / 2, height / 2
+    x, y = centre_x + right * ranges.shift * width, centre_y + down * ranges.shift * height
+    return np.array([[a, b, centre_x - (a * x + b * y)], [d, e, centre_y - (d * x + e * y)]])
+
+
+def warp(image: NDArray[np.uint8], matrix: NDArray[np.float64], fill: Fill) -> NDArray[np.uint8]:
+    """`image`, uint8 (height, width, 3), seen through a map as `affine` gives it, filled as `Ranges` says.
+
+    One bilinear resampling, as Keras does it (order=1).
+    """
+    height, width, _ = image.shape
+    padded, left, top = _padded(image, matrix, fill)
+    (a, b, c), (d, e, f) = matrix.tolist()
+    coefficients = (a, b, c + left, d, e, f + top)
+    seen = padded.transform((width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    return np.array(seen)
+
+
+def _padded(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], fill: Fill
+) -> tuple[Image.Image, int, int]:
+    """The photograph with as much around it as the map reaches, and what was added on the left and on top."""
+    height, width, _ = image.shape
+    if fill == "constant":  # Pillow's own: black
+        return Image.fromarray(image), 0, 0
+    (a, b, c), (d, e, f) = matrix.tolist()
+    columns = _reached(c, a * width, b * height, width)
+    rows = _reached(f, d * width, e * height, height)
+    # Four bytes a pixel, as Pillow keeps RGB itself: taken as integers, which is three times as fast.
+    pixels = np.frombuffer(Image.fromarray(image).tobytes("raw", "RGBX"), np.uint32).reshape(height, width)
+    taken = _take(_take(pixels, rows, 0, fill), columns, 1, fill)
+    padded = Image.frombytes("RGB", (len(columns), len(rows)), taken.tobytes(), "raw", "RGBX")
+    return padded, -columns.start, -rows.start
+
+
+def _reached(origin: float, along_x: float, along_y: float, side: int) -> range:
+    """The pixels of an axis of `side` pixels: those that the copy's parallelogram needs, and all its own."""
+    low = origin + min(0.0, along_x) + min(0.0, along_y)
+    high = origin + max(0.0, along_x) + max(0.0, along_y)
+    # Bilinear weighs the pixels on either side of a point: one more on each side, and one for rounding.
+    return range(min(0, math.floor(low) - 2), max(side, math.ceil(high) + 2))
+
+
+def _take(pixels: NDArray[np.uint32], reached: range, axis: int, fill: Fill) -> NDArray[np.uint32]:
+    index = np.arange(reached.start, reached.stop)
+    if fill == "nearest":
+        return pixels.take(index, axis, mode="clip")
+    if fill == "wrap":
+        return pixels.take(index, axis, mode="wrap")
+    side = pixels.shape[axis]
+    folded = index % (2 * side)
+    mirrored: NDArray[np.uint32] = pixels.take(np.minimum(folded, 2 * side - 1 - folded), axis)
+    return mirrored
