@@ -6,12 +6,12 @@ from pathlib import Path
 JOBS = Path(__file__).resolve().parent
 sys.path.insert(0, str(JOBS.parent / "lib"))
 
-from dermaspark import evaluation, job, metrics  # noqa: E402 - the library is found by the line above
+from dermaspark import evaluation, job, summary  # noqa: E402 - the library is found by the line above
 
 
 def evaluate(spark, config):
     figures = evaluation.evaluate(spark, config)
-    print(metrics.as_text(figures))
+    print(summary.as_text(figures))
     print()
     for split, of in figures["splits"].items():
         if of["n"]:

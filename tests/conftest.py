@@ -8,10 +8,9 @@ os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from dermaspark.config import load
 from dermaspark.session import spark_session
+from PIL import Image
 
 CLASSES = ("melanoma", "nevus", "vascular lesion")
 

@@ -3,7 +3,6 @@
 import dataclasses
 
 import pytest
-
 from dermaspark.config import Config
 from dermaspark.errors import UserError
 

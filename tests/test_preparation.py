@@ -9,12 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import CLASSES, draw_source, picture
-from PIL import Image
-
 from dermaspark.dataset import read_manifest
 from dermaspark.errors import UserError
 from dermaspark.photo import decode
 from dermaspark.preparation import prepare
+from PIL import Image
 
 SMALL = ("image.height=16", "image.width=16", "augment.copies=2")
 
@@ -41,13 +40,20 @@ def contents(url: str):
 
 def test_every_photograph_is_counted_once_and_only_training_rows_are_augmented(dataset):
     manifest = read_manifest(dataset)
-    assert manifest.counts == {"found": 138, "train": 102, "val": 18, "test": 18, "left_out": 0, "unreadable": 0}
+    assert manifest.counts == {
+        "found": 138,
+        "train": 102,
+        "val": 18,
+        "test": 18,
+        "left_out": 0,
+        "unreadable": 0,
+    }
     assert manifest.classes == sorted(CLASSES)
     assert manifest.class_counts["val"] == dict.fromkeys(CLASSES, 6)
     rows = contents(dataset)
     assert {key[:2] for key in rows} == {("train", 0), ("train", 1), ("train", 2), ("val", 0), ("test", 0)}
     for split, copy in {key[:2] for key in rows}:
-        ids = [id for key, table in rows.items() if key[:2] == (split, copy) for id in table["id"]]
+        ids = [name for key, table in rows.items() if key[:2] == (split, copy) for name in table["id"]]
         assert len(ids) == len(set(ids)) == manifest.counts[split]
     assert [f.rows for f in manifest.files] == [len(rows[f.split, f.copy, f.bucket]["id"]) for f in manifest.files]
 
@@ -56,8 +62,8 @@ def test_copy_0_is_the_photograph_and_the_others_are_not(dataset, source):
     rows = contents(dataset)
     tables = [rows["train", copy, 0] for copy in range(3)]
     assert tables[0]["id"] == tables[1]["id"] == tables[2]["id"]
-    for i, id in enumerate(tables[0]["id"]):
-        path = source.parent / id
+    for i, name in enumerate(tables[0]["id"]):
+        path = source.parent / name
         assert tables[0]["image"][i] == decode(path.read_bytes(), 16, 16, 10**6).tobytes()
         assert len({table["image"][i] for table in tables}) == 3
         assert sorted(CLASSES)[tables[0]["label"][i]] == path.parent.name
@@ -83,9 +89,9 @@ def test_another_seed_is_another_dataset(prepared, dataset, source):
     assert first["train", 0, 0]["id"] != second["train", 0, 0]["id"]
 
 
-def encoded(image: Image.Image, format: str, **options) -> bytes:
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -133,14 +139,16 @@ def test_odd_photographs_are_read_right_or_set_aside_with_the_reason(spark, prep
     assert reasons == {name: reason for name, (_, reason) in bad.items()} | {
         "latin\\xe9.jpg": "the file's name is not UTF-8"
     }
-    ids = {id for table in contents(url).values() for id in table["id"]}
+    ids = {key for table in contents(url).values() for key in table["id"]}
     assert {f"odd/Train/{CLASSES[0]}/{name}" for name in good} <= ids
 
 
 def test_too_many_unreadable_photographs_fail_and_leave_no_dataset(prepared, tmp_path):
     source = draw_source(tmp_path / "bad", 10, 1, CLASSES[:2])
     (source / "Train" / CLASSES[0] / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(UserError, match=r"1 of 23 photographs can't be read, e\.g\. .*broken\.jpg: truncated; more than"):
+    with pytest.raises(
+        UserError, match=r"1 of 23 photographs can't be read, e\.g\. .*broken\.jpg: truncated; more than"
+    ):
         prepared(source)
     with pytest.raises(UserError, match="no manifest.json, so not a"):
         read_manifest(f"file://{tmp_path}/dataset")
@@ -149,7 +157,10 @@ def test_too_many_unreadable_photographs_fail_and_leave_no_dataset(prepared, tmp
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda s: os.rename(s / "Train/nevus", s / "Test/a"), "class 'a': Test has 4 photographs of it and Train"),
+        (
+            lambda s: os.rename(s / "Train/nevus", s / "Test/a"),
+            "class 'a': Test has 4 photographs of it and Train",
+        ),
         (lambda s: os.rename(s, s.parent / "gone"), "no such folder"),
         (lambda s: [os.rename(s / p, s.parent / p) for p in ("Train", "Test")], "no class folders"),
     ],

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pandas as pd
+from dermaspark.split import assign, positions
 from hypothesis import given
 from hypothesis import strategies as st
-
-from dermaspark.split import assign, positions
 
 GROUPS = st.lists(st.integers(0, 30), min_size=1, max_size=200)
 

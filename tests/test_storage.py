@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from dermaspark import storage
 from dermaspark.errors import UserError
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-
 from dermaspark.dataset import read_manifest
 from dermaspark.errors import UserError
 from dermaspark.plan import plan_rank, shuffle_files
@@ -66,8 +65,12 @@ def test_no_pickle_in_a_dataset_is_read(dataset, tmp_path):
     sprung = tmp_path / "sprung"
     schema = pq.read_schema(next(copy.rglob("*.parquet")))
     trap = pickle.dumps(Trap(str(sprung)))
-    keys = ("dataset-toolkit.unischema.v1", "dataset-toolkit.num_row_groups_per_file.v1", "dataset-toolkit.rowgroups_index.v1")
-    planted = schema.with_metadata({key: trap for key in keys})
+    keys = (
+        "dataset-toolkit.unischema.v1",
+        "dataset-toolkit.num_row_groups_per_file.v1",
+        "dataset-toolkit.rowgroups_index.v1",
+    )
+    planted = schema.with_metadata(dict.fromkeys(keys, trap))
     for folder in {copy, copy / "photographs", *(p.parent for p in copy.rglob("*.parquet"))}:
         for name in ("_common_metadata", "_metadata"):
             pq.write_metadata(planted, folder / name)
@@ -103,5 +106,7 @@ def test_a_file_that_is_not_the_manifest_s_is_refused_by_name(dataset, tmp_path,
     copy = tmp_path / "dataset"
     shutil.copytree(dataset.removeprefix("file://"), copy)
     damage(copy)
-    with pytest.raises(UserError, match=r"\.parquet: (is not the file that the manifest names|is missing|has \d+ bytes)"):
+    with pytest.raises(
+        UserError, match=r"\.parquet: (is not the file that the manifest names|is missing|has \d+ bytes)"
+    ):
         list(streamed(f"file://{copy}", 1))

@@ -1,5 +1,6 @@
 """The bundle: a Keras model with all that is needed to use it on a photograph, in a folder without pickles."""
 
+import functools
 import hashlib
 import os
 import tempfile
@@ -8,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from dermaspark import storage
@@ -30,10 +32,15 @@ class Bundle:
     training: dict[str, Any]  # the settings, the dataset's id and the deaths of ranks
     format: int = field(default=FORMAT)
 
+    @functools.cached_property
+    def _infer(self) -> Any:
+        return tf.function(functools.partial(self.model, training=False), reduce_retracing=True)
+
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """float64 (n, classes), rows that sum to 1, of uint8 images (n, height, width, 3)."""
-        scores = np.asarray(self.model(images, training=False), np.float64)
-        return scores / scores.sum(axis=1, keepdims=True)
+        scores: NDArray[np.float64] = np.asarray(self._infer(images), np.float64)
+        scores /= scores.sum(axis=1, keepdims=True)
+        return scores
 
 
 def save(url: str, bundle: Bundle) -> None:

@@ -69,9 +69,7 @@ def class_folders(named: dict[str, str]) -> list[ClassFolder]:
         splits = {name: name.lower() for name in top if name.lower() in ("train", "test")}
         roots = [(join(root, name), split) for name, split in splits.items()] or [(root, "train")]
         here = [
-            ClassFolder(source, root, join(url, name), split, name)
-            for url, split in roots
-            for name in _folders(url)
+            ClassFolder(source, root, join(url, name), split, name) for url, split in roots for name in _folders(url)
         ]
         if not here:
             raise UserError(f"input.path={root}: no class folders (Train/<class>/, Test/<class>/ or <class>/)")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -105,6 +105,8 @@ class Train:
     early_stopping_patience: int = 15  # epochs without a better validation loss; 0 never stops early
     seed: int = 0
     checkpoint_path: str | None = None  # default: beside the bundle
+    checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; each epoch ends with one anyway
+    resume: str = "auto"  # auto goes on with an unfinished run; never starts afresh
     network_interface: str | None = None  # that Horovod binds to; default: the one Spark uses
     max_restarts: int = 2
     stall_minutes: float = 10.0  # a rank that makes no progress for so long is taken for dead
@@ -121,7 +123,9 @@ class Train:
         _within("train.min_learning_rate", self.min_learning_rate, 0, 100)
         _within("train.reduce_lr_factor", self.reduce_lr_factor, 1e-6, 1)
         _within("train.stall_minutes", self.stall_minutes, 0.01, 1e6)
+        _within("train.checkpoint_minutes", self.checkpoint_minutes, 0, 1e6)
         _one_of("train.optimizer", self.optimizer, ("adam", "sgd"))
+        _one_of("train.resume", self.resume, ("auto", "never"))
 
 
 @dataclass(frozen=True)
@@ -167,8 +171,7 @@ def load(arguments: list[str], default_file: Path) -> Config:
             nested = {part: nested}
         tree = _merge(tree, nested, "", key)
     with _one_line_errors("", "a value"):
-        config: Config = OmegaConf.to_object(tree)
-    return config
+        return cast(Config, OmegaConf.to_object(tree))
 
 
 def to_dict(section: Any) -> dict[str, Any]:

@@ -25,11 +25,11 @@ def total(values: Sequence[float]) -> NDArray[np.float64]:
     return summed
 
 
-def sum_gradients(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Each gradient summed over all ranks, in one fused exchange; works inside tf.function."""
+def add_up(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Each tensor summed over all ranks, in one fused exchange; works inside tf.function."""
     if hvd.size() == 1:
-        return gradients
-    summed: list[tf.Tensor] = hvd.grouped_allreduce(gradients, op=hvd.Sum)
+        return tensors
+    summed: list[tf.Tensor] = hvd.grouped_allreduce(tensors, op=hvd.Sum)
     return summed
 
 

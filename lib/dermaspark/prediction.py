@@ -39,8 +39,7 @@ def predict(spark: SparkSession, config: Config) -> DataFrame:
     predictions = spark.read.parquet(url)
     bad = predictions.where("status != 'ok'")
     n = bad.count()
-    if n:
-        first = bad.sort("id").first()
+    if first := bad.sort("id").first():
         message = f"{n} of {total} photographs were not scored, e.g. {first['path']}: {first['status']}"
         log.warning(message)
         if n > config.input.max_bad_fraction * total:

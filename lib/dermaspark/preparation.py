@@ -149,10 +149,10 @@ def set_aside(photographs: DataFrame, total: int, max_bad_fraction: float, url: 
     bad = bad.select("id", "path", "source", "given_split", "class_name", F.col("status").alias("reason"))
     bad.coalesce(1).sort("id").write.parquet(storage.join(url, UNREADABLE))
     n = bad.count()
-    if n:
-        first = bad.sort("id").first()
+    first = bad.sort("id").first()
+    if first:
         log.warning("set aside %d of %d photographs, e.g. %s: %s", n, total, first["path"], first["reason"])
-    if n > max_bad_fraction * total:
+    if first and n > max_bad_fraction * total:
         raise UserError(
             f"{n} of {total} photographs can't be read, e.g. {first['path']}: {first['reason']}; "
             f"more than input.max_bad_fraction={max_bad_fraction}: repair or remove them, or raise it"

@@ -38,7 +38,7 @@ def train(spark: SparkSession, config: Config) -> dict[str, Any]:
     if settings.copies_per_epoch > manifest.copies:
         raise UserError(f"train.copies_per_epoch={settings.copies_per_epoch}: the dataset has {manifest.copies} copies")
     storage.claim(model_url, bundle.DOCUMENT, "model.path", config.overwrite, bundle.ENTRIES)
-    if config.overwrite:
+    if config.overwrite or settings.resume == "never":
         CheckpointStore(checkpoints).clear()
     counts = ", ".join(f"{split} {manifest.counts[split]}" for split in ("train", "val"))
     log.info("training on %d ranks: %s photographs, %d copies", settings.num_processes, counts, manifest.copies)
@@ -84,7 +84,7 @@ class Console:
         elif event == "epoch":
             self._epoch(message)
         elif event == "resumed":
-            log.info("going on from the checkpoint before epoch %d", message["epoch"] + 1)
+            log.info("going on from epoch %d, step %d", message["epoch"] + 1, message["step"])
 
     def _step(self, message: dict[str, Any]) -> None:
         self.rate = message["rate"]

@@ -91,11 +91,8 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
 
 def score(model_url: str, images: NDArray[np.uint8], classes: list[str]) -> dict[str, pa.Array]:
     """The columns of `SCORES` for uint8 images (n, height, width, 3)."""
-    if not len(images):
-        probabilities = np.empty((0, len(classes)))
-    else:
-        probabilities = loaded(model_url).probabilities(images)
-    best = probabilities.argmax(axis=1) if len(images) else np.empty(0, int)
+    probabilities = loaded(model_url).probabilities(images)
+    best = probabilities.argmax(axis=1)
     flat = pa.array(probabilities.ravel(), pa.float64())
     offsets = pa.array(np.arange(len(images) + 1) * len(classes), pa.int32())
     return {

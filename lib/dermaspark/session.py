@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
@@ -64,7 +65,8 @@ def ship_library(spark: SparkSession, folder: Path) -> None:
 def set_spark_log_level(level: str) -> None:
     """Of the driver's JVM, before Spark's context starts and says a page of its own."""
     SparkContext._ensure_initialized()
-    log4j = SparkContext._jvm.org.apache.logging.log4j
+    jvm: Any = SparkContext._jvm
+    log4j = jvm.org.apache.logging.log4j
     log4j.core.config.Configurator.setRootLevel(log4j.Level.valueOf(level))
 
 

@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ class Stream:
                 self._verify(self.files[index])
                 yield self._join_groups(groups, self.files[index].rows)
 
-    def _join_groups(self, groups: Iterator[object], rows: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def _join_groups(self, groups: Iterator[Any], rows: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         images, labels, n = [], [], 0
         while n < rows:
             group = next(groups)

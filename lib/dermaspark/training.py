@@ -4,8 +4,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 import keras
 import numpy as np
@@ -13,11 +13,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from dermaspark import bundle, distributed, networks
-from dermaspark.checkpoint import Checkpoint, CheckpointStore, check_identity
+from dermaspark.checkpoint import CheckpointStore
 from dermaspark.config import Config, to_dict
-from dermaspark.dataset import DataFile, Manifest, digest, read_manifest
+from dermaspark.dataset import Manifest, read_manifest
 from dermaspark.plan import RankPlan, choose_copies, plan_rank, shuffle_files
 from dermaspark.randomness import hash64
+from dermaspark.resumption import Progress, resume, take_checkpoint
 from dermaspark.stream import Batch, Stream
 
 BLOCK_BYTES = 64 << 20  # of pixels that a rank mixes at a time
@@ -25,24 +26,8 @@ SECONDS_BETWEEN_REPORTS = 1.0
 BATCHES_AHEAD = 4  # assembled while the network works
 LOWEST_WARMUP = 0.1  # of the learning rate, where the warm-up starts (Goyal et al. 2017, gradual warm-up)
 
-# What may change between the parts of a run that was interrupted; anything else makes it another run.
-FREE_TO_CHANGE = {
-    *("num_processes", "epochs", "checkpoint_path", "checkpoint_minutes", "network_interface", "resume"),
-    *("max_restarts", "stall_minutes", "slots_timeout", "use_gpu", "allow_clear_text", "early_stopping_patience"),
-}
-
+Step = TypeVar("Step", bound=Callable[..., Any])
 Report = Callable[..., None]  # keyword arguments, JSON values
-
-
-@dataclass
-class Progress:
-    """Where the run stands; the sums are those of the epoch in flight, over all ranks."""
-
-    epoch: int
-    step: int
-    sums: NDArray[np.float64]  # (3,) loss, correct, rows
-    history: list[dict[str, float]]
-    best: list[NDArray[Any]] | None  # the weights of the best epoch so far
 
 
 def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]], report: Report) -> dict[str, Any]:
@@ -61,7 +46,7 @@ def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]
     manifest = read_manifest(urls["data"])
     trainer = Trainer(config, manifest, urls["data"], rank, ranks, report)
     store = CheckpointStore(urls["checkpoints"])
-    progress = trainer.resume(store)
+    progress = resume(trainer, store)
     trainer.run(progress, store)
     history = progress.history
     best = min(history, key=lambda entry: entry[trainer.monitor])
@@ -70,6 +55,11 @@ def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]
         bundle.save(urls["model"], trainer.bundle(history, deaths))
     distributed.stop()
     return {"history": history, "best_epoch": int(best["epoch"])}
+
+
+def compiled(step: Step) -> Step:
+    """`step` as a TensorFlow graph, with its types kept."""
+    return cast(Step, tf.function(step, reduce_retracing=True))
 
 
 class Trainer:
@@ -89,7 +79,7 @@ class Trainer:
         self.learning_rate = settings.learning_rate * scale
         self.optimizer = _optimizer(settings.optimizer, self.learning_rate)
         self.optimizer.build(self.model.trainable_variables)
-        self.model.compile(optimizer=self.optimizer, jit_compile=False)
+        self.stop_training = False
         self.class_weights = tf.constant(_class_weights(manifest, settings.class_weights), tf.float32)
         self.plateau = keras.callbacks.ReduceLROnPlateau(
             monitor=self.monitor,
@@ -101,54 +91,60 @@ class Trainer:
         patience = settings.early_stopping_patience or settings.epochs
         self.stopper = keras.callbacks.EarlyStopping(monitor=self.monitor, mode="min", patience=patience)
         for callback in (self.plateau, self.stopper):
-            callback.set_model(self.model)
+            callback.set_model(self)  # of a model they use `optimizer` and `stop_training`; ours stays uncompiled
             callback.on_train_begin()
 
     # ---- the run ----
 
     def run(self, progress: Progress, store: CheckpointStore) -> None:
         """Train from where `progress` stands to the last epoch, or to the early stop."""
-        while progress.epoch < self.config.train.epochs and not self.model.stop_training:
+        while progress.epoch < self.config.train.epochs and not self.stop_training:
             started = time.monotonic()
-            loss, accuracy = self.train_epoch(progress)
+            loss, accuracy = self.train_epoch(progress, store)
             entry = {"epoch": progress.epoch, "loss": loss, "accuracy": accuracy}
             rate = self.plan(progress.epoch).global_rows.sum() / (time.monotonic() - started)
             if self.manifest.counts["val"]:
                 entry["val_loss"], entry["val_accuracy"] = self.evaluate("val")
             entry["learning_rate"] = float(self.optimizer.learning_rate.numpy())
-            if entry[self.monitor] < min((e[self.monitor] for e in progress.history), default=np.inf):
-                progress.best = self.model.get_weights()
-            elif progress.best is None:  # a loss that is not a number from the start
+            if (
+                entry[self.monitor] < min((e[self.monitor] for e in progress.history), default=np.inf)
+                or progress.best is None
+            ):
                 progress.best = self.model.get_weights()
             progress.history.append(entry)
             for callback in (self.plateau, self.stopper):
                 callback.on_epoch_end(progress.epoch, entry)
             progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, np.zeros(3)
             if self.rank == 0:
-                store.write(self.checkpoint(progress))
+                store.write(take_checkpoint(self, progress))
             self.report(event="epoch", epochs=self.config.train.epochs, rate=rate, **entry)
 
-    def train_epoch(self, progress: Progress) -> tuple[float, float]:
-        """Loss and accuracy of one epoch, over all rows of all ranks."""
+    def train_epoch(self, progress: Progress, store: CheckpointStore) -> tuple[float, float]:
+        """Loss and accuracy of one epoch over all rows of all ranks, from the step where `progress` stands."""
         plan = self.plan(progress.epoch)
-        self.seed_dropout(progress.epoch)
         warmup = self.config.train.warmup_epochs * plan.steps
-        sums, seen, started = np.zeros(3), 0, time.monotonic()
-        reported = started
-        for step, batch in enumerate(_ahead(self.stream.batches(plan))):
+        self.seed_dropout(progress.epoch, progress.step)
+        started, first = time.monotonic(), progress.step
+        reported = saved = started
+        batches = islice(self.stream.batches(plan), first, None)
+        for step, batch in enumerate(_ahead(batches), start=first):
             self.warm_up(progress.epoch * plan.steps + step, warmup)
-            loss, correct = self.train_step(
-                batch.images, batch.labels, batch.real, tf.constant(plan.global_rows[step], tf.float32)
-            )
-            sums += (float(loss), float(correct), batch.real.sum())
-            seen += int(plan.global_rows[step])
-            if (now := time.monotonic()) - reported > SECONDS_BETWEEN_REPORTS:
-                rate = seen / (now - started)
-                mean = sums[0] / max(sums[2], 1)
-                self.report(event="step", epoch=progress.epoch, step=step + 1, steps=plan.steps, rate=rate, loss=mean)
+            rows = tf.constant(plan.global_rows[step], tf.float32)
+            sums = self.train_step(batch.images, batch.labels, batch.real, rows).numpy()
+            progress.sums += (*sums, plan.global_rows[step])
+            progress.step = step + 1
+            now = time.monotonic()
+            if now - reported > SECONDS_BETWEEN_REPORTS:
+                rate = plan.global_rows[first : step + 1].sum() / (now - started)
+                mean = progress.sums[0] / progress.sums[2]
+                at = {"epoch": progress.epoch, "step": step + 1, "steps": plan.steps}
+                self.report(event="step", **at, rate=float(rate), loss=float(mean))
                 reported = now
-        loss, correct, rows = distributed.total(sums)
-        return float(loss / rows), float(correct / rows)
+            if self.rank == 0 and now - saved > 60 * self.config.train.checkpoint_minutes:
+                store.write(take_checkpoint(self, progress))
+                saved = now
+        loss, correct, seen = progress.sums
+        return float(loss / seen), float(correct / seen)
 
     def evaluate(self, split: str) -> tuple[float, float]:
         """Loss and accuracy of a split: sums over all its rows on all ranks, divided once."""
@@ -158,30 +154,32 @@ class Trainer:
         for batch in _ahead(self.stream.batches(plan)):
             loss, correct = self.evaluate_step(batch.images, batch.labels, batch.real)
             sums += (float(loss), float(correct), batch.real.sum())
-        loss, correct, rows = distributed.total(sums)
+        loss, correct, rows = distributed.total(sums.tolist())
         return float(loss / rows), float(correct / rows)
 
     # ---- one step ----
 
-    @tf.function(reduce_retracing=True)
-    def train_step(
-        self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor, global_rows: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    @compiled
+    def train_step(self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor, global_rows: tf.Tensor) -> tf.Tensor:
         """Move the weights by the gradient of the mean loss over all real rows of all ranks.
 
         Keras would divide by the batch size, padding included; here the sums are added up over the ranks and
         divided once by the number of real rows.
+
+        Returns:
+            float32 (2,), the step's loss and number of correct rows, summed over all rows of all ranks.
         """
         with tf.GradientTape() as tape:
             logits = self.logits(images, training=True)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits) * real
             objective = tf.reduce_sum(losses * tf.gather(self.class_weights, labels)) / global_rows
         variables = self.model.trainable_variables
-        gradients = tape.gradient(objective, variables)
-        self.optimizer.apply(distributed.sum_gradients(gradients), variables)
-        return tf.reduce_sum(losses), _correct(logits, labels, real)
+        sums = tf.stack([tf.reduce_sum(losses), _correct(logits, labels, real)])
+        *gradients, sums = distributed.add_up([*tape.gradient(objective, variables), sums])
+        self.optimizer.apply(gradients, variables)
+        return sums
 
-    @tf.function(reduce_retracing=True)
+    @compiled
     def evaluate_step(self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits = self.logits(images, training=False)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits) * real
@@ -215,59 +213,14 @@ class Trainer:
         elif step - 1 < warmup_steps and warmup_steps:
             self.optimizer.learning_rate.assign(self.learning_rate)
 
-    def seed_dropout(self, epoch: int) -> None:
-        """Random numbers of the epoch and the rank, so that a run goes on as if it had not stopped."""
+    def seed_dropout(self, epoch: int, step: int) -> None:
+        """Random numbers of the epoch, the rank and the step, so that a run goes on as if it had not stopped."""
         for layer in self.model.layers:
             if isinstance(layer, keras.layers.Dropout):
                 seed = hash64(self.config.train.seed, "dropout", f"{epoch}/{self.rank}/{layer.name}") % 2**31
-                layer.seed_generator.state.assign([seed, 0])
+                layer.seed_generator.state.assign([seed, step])
 
-    # ---- checkpoints and the bundle ----
-
-    def identity(self) -> dict[str, Any]:
-        """What a checkpoint must share with the run that goes on from it."""
-        train = {k: v for k, v in to_dict(self.config.train).items() if k not in FREE_TO_CHANGE}
-        return {
-            "data.path (its content)": self.manifest.id,
-            "preprocessing": digest(self.manifest.preprocessing),
-            **{f"network.{key}": value for key, value in to_dict(self.config.network).items()},
-            **{f"train.{key}": value for key, value in train.items()},
-        }
-
-    def checkpoint(self, progress: Progress) -> Checkpoint:
-        arrays = {f"weights/{i}": value for i, value in enumerate(self.model.get_weights())}
-        arrays |= {f"best/{i}": value for i, value in enumerate(progress.best or [])}
-        arrays |= {f"optimizer/{i}": v.numpy() for i, v in enumerate(self.optimizer.variables)}
-        state = {
-            "identity": self.identity(),
-            "ranks": self.ranks,
-            "history": progress.history,
-            "plateau": {name: getattr(self.plateau, name) for name in ("best", "wait", "cooldown_counter")},
-            "stopper": {name: getattr(self.stopper, name) for name in ("best", "wait", "stopped_epoch")},
-            "stopped": bool(self.model.stop_training),
-        }
-        return Checkpoint(progress.epoch, progress.step, arrays, state)
-
-    def resume(self, store: CheckpointStore) -> Progress:
-        """Where the run goes on: the last whole checkpoint, or the start. The same on every rank."""
-        progress = Progress(epoch=0, step=0, sums=np.zeros(3), history=[], best=None)
-        last = store.read_last()
-        if last:
-            check_identity(store.url, last.state["identity"], self.identity())
-            weights = [last.arrays[f"weights/{i}"] for i in range(len(self.model.weights))]
-            self.model.set_weights(weights)
-            for i, variable in enumerate(self.optimizer.variables):
-                variable.assign(last.arrays[f"optimizer/{i}"])
-            for name, value in last.state["plateau"].items():
-                setattr(self.plateau, name, value)
-            for name, value in last.state["stopper"].items():
-                setattr(self.stopper, name, value)
-            self.model.stop_training = last.state["stopped"]
-            best = [last.arrays[f"best/{i}"] for i in range(len(weights))]
-            progress = Progress(last.epoch, last.step, np.zeros(3), last.state["history"], best)
-            self.report(event="resumed", epoch=last.epoch)
-        distributed.share([*self.model.variables, *self.optimizer.variables])
-        return progress
+    # ---- the bundle ----
 
     def bundle(self, history: list[dict[str, float]], deaths: list[dict[str, Any]]) -> bundle.Bundle:
         return bundle.Bundle(
