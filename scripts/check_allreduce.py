@@ -10,7 +10,7 @@ from horovod.runner.gloo_run import create_run_env_vars, create_slot_env_vars
 from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
 RANKS = 2
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 300  # only against a hang: on a busy machine importing TensorFlow alone may take a minute
 
 RANK_PROGRAM = """
 import sys
@@ -35,7 +35,8 @@ def main() -> int:
     rendezvous.init(slots)
     Thread(target=rendezvous.serve_forever, daemon=True).start()
     gloo = create_run_env_vars("127.0.0.1", ["lo"], rendezvous.server_port)
-    common = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **{key: str(value) for key, value in gloo.items()}}
+    common = {**os.environ, **{key: str(value) for key, value in gloo.items()}}
+    common |= {"HOROVOD_GLOO_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS), "TF_CPP_MIN_LOG_LEVEL": "3"}
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", RANK_PROGRAM, str(RANKS)], env={**common, **create_slot_env_vars(slot)}
