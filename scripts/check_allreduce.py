@@ -38,9 +38,7 @@ def main() -> int:
     common = {**os.environ, **{key: str(value) for key, value in gloo.items()}}
     common |= {"HOROVOD_GLOO_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS), "TF_CPP_MIN_LOG_LEVEL": "3"}
     ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK_PROGRAM, str(RANKS)], env={**common, **create_slot_env_vars(slot)}
-        )
+        subprocess.Popen([sys.executable, "-c", RANK_PROGRAM, str(RANKS)], env={**common, **create_slot_env_vars(slot)})
         for slot in slots
     ]
     try:
