@@ -1,5 +1,6 @@
 """Every figure of metrics.json, from sums over photographs, and the curves that a report draws."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from dermaspark.sums import BINS, SET_ASIDE, UNITS, Floats, Ints, Quantity, Sums
 
 ALL = ""  # column and value of the cell that holds every photograph of a split
 TRAINING, UNIFORM = "training", "uniform"  # the priors that probabilities are taken at
+UNKNOWN = "unknown"  # the value of a column where a photograph has none
 ECE_BINS = 15
 ROC_POINTS, COVERAGE_POINTS = 200, 100
 SPLITS = ("train", "val", "test", "out_of_fold", "outside")
@@ -56,7 +58,7 @@ def document(
 
 def _of_split(tally: Tally, split: str) -> dict[str, Any]:
     by: dict[str, dict[str, Any]] = {}
-    for cell in sorted(tally.figures):
+    for cell in sorted(tally.figures, key=_reading_order):
         if cell.split == split and cell.column != ALL:
             by.setdefault(cell.column, {})[cell.value] = tally.figures[cell]
     return {
@@ -65,6 +67,13 @@ def _of_split(tally: Tally, split: str) -> dict[str, Any]:
         "by": by,
         "priors": {UNIFORM: tally.figures[Cell(split, ALL, ALL, UNIFORM)]},
     }
+
+
+def _reading_order(cell: Cell) -> tuple[Any, ...]:
+    """The source first; numbers by size, then names, and what is unknown last."""
+    number = re.match(r"-?\d+", cell.value)
+    size = float(number[0]) if number else np.inf
+    return cell.column != "source", cell.column, cell.value == UNKNOWN, size, cell.value
 
 
 def set_aside(sums: Sums) -> dict[str, int]:
@@ -78,9 +87,7 @@ def figures(sums: Sums, classes: Sequence[str]) -> dict[str, Any]:
     confusion = sums.dense(Quantity.CONFUSION, len(classes), len(classes))
     positives, negatives = (sums.dense(q, len(classes), BINS) for q in (Quantity.POSITIVE, Quantity.NEGATIVE))
     n, right = int(confusion.sum()), int(np.trace(confusion))
-    per_class = {
-        name: _class_figures(confusion, k, positives[k], negatives[k]) for k, name in enumerate(classes)
-    }
+    per_class = {name: _class_figures(confusion, k, positives[k], negatives[k]) for k, name in enumerate(classes)}
     interval = wilson(right, n)
     return {
         "n": n,
@@ -140,9 +147,7 @@ def _roc(sums: Sums, classes: Sequence[str]) -> dict[str, dict[str, list[float]]
     found = {}
     for name, with_class, without in zip(classes, positives, negatives, strict=True):
         if with_class.any() and without.any():
-            true, false = (
-                np.concatenate([[0], np.cumsum(of[::-1]) / of.sum()]) for of in (with_class, without)
-            )
+            true, false = (np.concatenate([[0], np.cumsum(of[::-1]) / of.sum()]) for of in (with_class, without))
             kept = np.unique(np.searchsorted(true + false, np.linspace(0, 2, ROC_POINTS)))
             found[name] = {
                 "false_positive_rate": false[kept].tolist(),
@@ -167,9 +172,7 @@ def _reliability(sums: Sums) -> list[dict[str, float]]:
 def _ece(sums: Sums) -> float | None:
     """The mean distance of accuracy from confidence over bins of equal mass."""
     bins = _reliability(sums)
-    return _ratio(
-        sum(of["n"] * abs(of["accuracy"] - of["confidence"]) for of in bins), sum(of["n"] for of in bins)
-    )
+    return _ratio(sum(of["n"] * abs(of["accuracy"] - of["confidence"]) for of in bins), sum(of["n"] for of in bins))
 
 
 def _risk_coverage(sums: Sums) -> dict[str, list[float]]:
@@ -192,13 +195,9 @@ def _accuracy_at(sums: Sums, coverage: Floats) -> Floats:
 
 def _by_confidence(sums: Sums) -> tuple[Floats, Floats, Floats]:
     """Photographs, right ones and summed confidence up to each bin that is not empty, from 0 on."""
-    n, right, units = (
-        sums.dense(q, 1, BINS)[0] for q in (Quantity.CONFIDENT, Quantity.CORRECT, Quantity.CONFIDENCE)
-    )
+    n, right, units = (sums.dense(q, 1, BINS)[0] for q in (Quantity.CONFIDENT, Quantity.CORRECT, Quantity.CONFIDENCE))
     used = np.flatnonzero(n)
-    n, right, confidence = (
-        np.concatenate([[0.0], np.cumsum(of[used]).astype(float)]) for of in (n, right, units)
-    )
+    n, right, confidence = (np.concatenate([[0.0], np.cumsum(of[used]).astype(float)]) for of in (n, right, units))
     return n, right, confidence / UNITS
 
 

@@ -13,10 +13,9 @@ from pyspark.sql import functions as F
 
 from dermaspark import metrics
 from dermaspark.errors import UserError
-from dermaspark.metrics import ALL, TRAINING, UNIFORM, Cell, Tally
+from dermaspark.metrics import ALL, TRAINING, UNIFORM, UNKNOWN, Cell, Tally
 from dermaspark.sums import NOT_FINITE, Floats, Ints, Quantity, Sums, added, count, joined, to_uniform_prior
 
-UNKNOWN = "unknown"
 MAX_VALUES = 20  # a column with more values than this is no way to slice the photographs
 MAX_NUMBERS = 10  # numbers with more values than this go by decade
 SUMS = "cell int, key long, amount long"  # cell: an index into what `_cells` gives
@@ -157,9 +156,7 @@ def _places(column: pa.Array) -> Iterator[tuple[str, NDArray[np.bool_]]]:
 
 def _as_batch(cell: int, sums: Sums) -> pa.RecordBatch:
     cells = pa.repeat(pa.scalar(cell, pa.int32()), len(sums.key))
-    return pa.RecordBatch.from_pydict(
-        {"cell": cells, "key": pa.array(sums.key), "amount": pa.array(sums.amount)}
-    )
+    return pa.RecordBatch.from_pydict({"cell": cells, "key": pa.array(sums.key), "amount": pa.array(sums.amount)})
 
 
 def _divide(key: tuple[pa.Scalar, ...], part: pa.Table, classes: tuple[str, ...]) -> pa.Table:

@@ -1,0 +1,158 @@
+"""The page shows the document's figures and nothing else, and nothing in it comes from elsewhere or runs."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dermaspark import report
+from dermaspark.metrics import ALL, TRAINING, UNIFORM, Cell, Tally, curves, document, figures
+from dermaspark.sums import SET_ASIDE, count
+
+LIBRARY = Path(report.__file__).parent
+HOSTILE = ["<script>alert(1)</script>", 'a" onload="alert(2)', "$x_1$ & co", "黑色素瘤", "nevus"]
+HISTORY = [
+    {"loss": 2.0, "val_loss": 2.1, "accuracy": 0.2, "val_accuracy": 0.19, "learning_rate": 1e-3},
+    {"loss": 1.5, "val_loss": 1.9, "accuracy": 0.5, "val_accuracy": 0.4, "learning_rate": 1e-4},
+]
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: tags, attributes, ids and visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def tally(classes: list[str], n: int = 300) -> Tally:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, len(classes), n)
+    logits = rng.normal(size=(n, len(classes))) + 2 * np.eye(len(classes))[truth]
+    sums = count(truth, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+    places = [(ALL, ALL, TRAINING), (ALL, ALL, UNIFORM), ("source", classes[0], TRAINING), ("sex", "unknown", TRAINING)]
+    found = {Cell(split, *place): figures(sums, classes) for split in ("train", "test") for place in places}
+    aside = dict.fromkeys(SET_ASIDE, 0) | {"not scored": 3}
+    drawn = {split: curves(sums, classes) for split in ("train", "test")}
+    return Tally(tuple(classes), found, drawn, {"train": dict.fromkeys(SET_ASIDE, 0), "test": aside})
+
+
+def made(classes: list[str], n: int = 300, **sections: Any) -> tuple[dict[str, Any], Page]:
+    """A document and its page."""
+    of = tally(classes, n)
+    about = {
+        "dataset": {"counts": {"found": 618, "left_out": 7, "unreadable": 11}, "sources": {classes[0]: "file:/a"}},
+        "model": {"network": classes[0], "training": {"epochs": 2}},
+        "protocol": f"as published {classes[0]}",
+        "created": "2026-01-31T23:59:00+00:00",
+    }
+    found = document(of, **(about | sections))
+    return found, Page(report.page(found, of.curves, HISTORY))
+
+
+def test_the_page_shows_the_figures_of_the_document() -> None:
+    found, page = made(["melanoma", "nevus", "vascular lesion"])
+    test = found["splits"]["test"]
+    shown = [f"{test['accuracy']:.1%}", f"{test['balanced_accuracy']:.1%}", f"{test['macro_auc']:.3f}"]
+    shown += [f"{bound:.1%}" for bound in test["accuracy_ci95"]]
+    shown += [f"{test['per_class']['nevus'][key]:.3f}" for key in ("sensitivity", "specificity", "average_precision")]
+    shown += ["618", "left out by policy", "as published", "31 January 2026, 23:59 UTC", "not scored: 3"]
+    shown += ["not a medical device", "Skin tone is not recorded", "triage"]
+    for text in shown:
+        assert text in page.text
+    assert page.tags.count("svg") == 7
+
+
+def test_names_from_folders_and_tables_stay_text() -> None:
+    _, page = made(HOSTILE)
+    assert "script" not in page.tags
+    assert not {name for name, _ in page.attributes if name.startswith("on")}
+    assert page.text.count("<script>alert(1)</script>") > 5
+    for name in HOSTILE:
+        assert name in page.text
+
+
+def test_the_page_needs_no_network_and_nothing_beside_it() -> None:
+    _, page = made(["melanoma", "nevus"])
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    references = [value for name, value in page.attributes if name in ("href", "src", "xlink:href")]
+    assert all(value and value.startswith("#") for value in references)
+    assert not re.search(r"url\((?!#)|@import", page.text)
+
+
+def test_no_id_stands_twice_and_every_reference_has_its_target() -> None:
+    _, page = made(HOSTILE)
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    targets = {value[1:] for name, value in page.attributes if name == "xlink:href" and value}
+    targets |= {value[5:-1] for name, value in page.attributes if name == "clip-path" and value}
+    assert targets
+    assert targets <= set(ids)
+
+
+def test_pictures_take_the_colours_of_the_page() -> None:
+    _, page = made(["melanoma", "nevus"])
+    styles = " ".join(value or "" for name, value in page.attributes if name == "style")
+    assert "var(--accent)" in styles
+    assert not re.search(r"#[0-9a-f]{6}", styles)
+
+
+def test_what_the_document_lacks_leaves_no_trace() -> None:
+    of = tally(["melanoma", "nevus"])
+    whole = {cell: value for cell, value in of.figures.items() if cell.column == ALL and cell.split == "test"}
+    bare = Tally(of.classes, whole, {"test": of.curves["test"]}, {"test": of.set_aside["test"]})
+    found = document(bare, dataset={}, model={}, protocol="", created="2026-01-31T23:59:00+00:00")
+    page = Page(report.page(found, bare.curves))
+    for heading in ("Learning curves", "By source and group", "left out by policy", "Training data", "None"):
+        assert heading not in page.text
+
+
+def test_a_report_on_no_photographs_is_still_a_report() -> None:
+    found, page = made(["melanoma", "nevus"], n=0)
+    assert found["splits"]["test"]["n"] == 0
+    assert "No photograph was scored" in page.text
+    assert "nan" not in page.text
+
+
+@pytest.mark.parametrize("n", [1, 2, 14])
+def test_a_handful_of_photographs_can_be_drawn(n: int) -> None:
+    _, page = made(["melanoma", "nevus", "vascular lesion"], n=n)
+    assert f"n = {n}" in page.text
+
+
+def test_the_page_is_the_same_when_made_again() -> None:
+    of = tally(HOSTILE)
+    found = document(of, dataset={}, model={}, protocol="", created="2026-01-31T23:59:00+00:00")
+    assert report.page(found, of.curves, HISTORY) == report.page(found, of.curves, HISTORY)
+
+
+def test_the_page_can_be_made_from_a_zipped_library(tmp_path: Path) -> None:
+    archive = tmp_path / "dermaspark.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in LIBRARY.rglob("*"):
+            if path.suffix in (".py", ".j2"):
+                file.write(path, Path("dermaspark") / path.relative_to(LIBRARY))
+    code = (
+        "from dermaspark import report\n"
+        "document = dict(created='2026-01-31', dataset={}, model={}, protocol='', classes=[], splits={})\n"
+        "print(report.__file__, 'DermaSpark report' in report.page(document, {}))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(archive)}, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == [str(archive / "dermaspark" / "report.py"), "True"]
