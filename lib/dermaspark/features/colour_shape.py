@@ -1,4 +1,4 @@
-"""Colour and shape: colours by region, the lesion's outline and its texture, as some 1,700 numbers.
+"""Colour and shape: colours by region, the lesion's outline and its texture, as some 2,000 numbers.
 
 No number depends on how the photograph was turned by quarter turns or mirrored: regions are concentric or
 follow the lesion, and texture is counted over all directions. So a photograph needs no views of itself.

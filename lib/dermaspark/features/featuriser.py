@@ -32,9 +32,9 @@ class FeatureSpec:
     """What is computed; as plain values (`to_dict`) it is the bundle's record of it."""
 
     families: tuple[str, ...] = FAMILIES
-    scales: tuple[Scale, ...] = (Scale(64, 2, 128), Scale(32, 1, 64))
+    scales: tuple[Scale, ...] = (Scale(64, 2, 192), Scale(32, 1, 96))
     patch_samples: int = 20_000  # patches, times eight views, that whitening is fitted on
-    components: int = 300  # principal axes kept of each family
+    components: int = 200  # principal axes kept of each family
     photographs: int = 10_000  # at most so many are fitted on, those of the lowest hash
     seed: int = 0
 
