@@ -64,9 +64,7 @@ def test_figures_equal_those_of_scikit_learn(n: int, auc_tolerance: float) -> No
     assert found["n"] == n
     assert found["confusion_matrix"] == sk.confusion_matrix(truth, predicted).tolist()
     assert found["accuracy"] == sk.accuracy_score(truth, predicted)
-    assert found["balanced_accuracy"] == pytest.approx(
-        sk.balanced_accuracy_score(truth, predicted), abs=1e-12
-    )
+    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, predicted), abs=1e-12)
     assert found["log_loss"] == pytest.approx(sk.log_loss(truth, probabilities), abs=1e-9)
     brier = np.square(probabilities - np.eye(5)[truth]).sum(axis=1).mean()
     assert found["brier"] == pytest.approx(brier, abs=1e-9)
@@ -145,18 +143,12 @@ def test_sums_do_not_depend_on_how_the_rows_are_parted() -> None:
     truth, probabilities = scored(1000, 5)
     whole = figures(count(truth, probabilities), NAMES)
     for parts in (3, 8):
-        pieces = [
-            count(truth[part], probabilities[part]) for part in np.array_split(np.arange(1000)[::-1], parts)
-        ]
-        assert (
-            figures(Sums(*(np.concatenate(column) for column in zip(*pieces, strict=True))), NAMES) == whole
-        )
+        pieces = [count(truth[part], probabilities[part]) for part in np.array_split(np.arange(1000)[::-1], parts)]
+        assert figures(Sums(*(np.concatenate(column) for column in zip(*pieces, strict=True))), NAMES) == whole
 
 
 def test_bins_keep_the_order_of_probabilities() -> None:
-    probabilities = np.sort(
-        np.concatenate([[0, 1], 10.0 ** -np.linspace(0, 15, 500), np.linspace(0, 1, 500)])
-    )
+    probabilities = np.sort(np.concatenate([[0, 1], 10.0 ** -np.linspace(0, 15, 500), np.linspace(0, 1, 500)]))
     places = log_odds_bin(probabilities)
     assert (np.diff(places) >= 0).all()
     assert places.min() >= 0
@@ -168,9 +160,7 @@ def test_accuracy_at_80_percent_coverage_is_that_of_the_most_confident() -> None
     truth, probabilities = scored(1000, 5)
     kept = np.argsort(probabilities.max(axis=1))[200:]
     exact = (probabilities.argmax(axis=1) == truth)[kept].mean()
-    assert figures(count(truth, probabilities), NAMES)["accuracy_at_80_coverage"] == pytest.approx(
-        exact, abs=1e-3
-    )
+    assert figures(count(truth, probabilities), NAMES)["accuracy_at_80_coverage"] == pytest.approx(exact, abs=1e-3)
 
 
 def test_a_uniform_prior_undoes_the_shares_of_training() -> None:

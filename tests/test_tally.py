@@ -8,7 +8,6 @@ import pytest
 from dermaspark.errors import UserError
 from dermaspark.metrics import document, figures
 from dermaspark.randomness import generator
-from dermaspark.session import ship_library
 from dermaspark.sums import count, to_uniform_prior
 from dermaspark.tally import tally
 from pyspark.sql import SparkSession
@@ -21,15 +20,6 @@ SCHEMA = (
     "age string, lesion string, `size in mm.` double, empty string"
 )
 ABOUT: dict[str, Any] = {"dataset": {}, "model": {}, "protocol": "", "created": ""}
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
-    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
-    session = builder.config("spark.sql.shuffle.partitions", "4").getOrCreate()
-    ship_library(session, tmp_path_factory.mktemp("library"))
-    return session
 
 
 def predictions(n: int = 600) -> pd.DataFrame:
@@ -53,10 +43,7 @@ def predictions(n: int = 600) -> pd.DataFrame:
 
 
 def counted(spark: SparkSession, table: pd.DataFrame, partitions: int = 2) -> dict[str, Any]:
-    rows = [
-        tuple(list(v) if isinstance(v, np.ndarray) else v for v in row)
-        for row in table.itertuples(index=False)
-    ]
+    rows = [tuple(list(v) if isinstance(v, np.ndarray) else v for v in row) for row in table.itertuples(index=False)]
     frame = spark.createDataFrame(rows, SCHEMA).repartition(partitions)
     return document(tally(frame, CLASSES, COLUMNS, PRIOR), **ABOUT)
 
@@ -64,9 +51,7 @@ def counted(spark: SparkSession, table: pd.DataFrame, partitions: int = 2) -> di
 def in_one_place(table: pd.DataFrame, prior: np.ndarray | None = None) -> dict[str, Any]:
     truth = table["label"].map(CLASSES.index).to_numpy(np.int64)
     probabilities = np.stack(table["probabilities"].to_list())
-    return figures(
-        count(truth, probabilities if prior is None else to_uniform_prior(probabilities, prior)), CLASSES
-    )
+    return figures(count(truth, probabilities if prior is None else to_uniform_prior(probabilities, prior)), CLASSES)
 
 
 def test_figures_are_the_same_to_the_last_bit_for_any_number_of_partitions(spark: SparkSession) -> None:

@@ -74,9 +74,7 @@ def _classes(per_class: Mapping[str, Mapping[str, Any]], codes: Sequence[str]) -
 
 
 def _confusion(matrix: Sequence[Sequence[int]], codes: Sequence[str]) -> str:
-    text = _aligned(
-        [["", *codes], *([code, *map(str, row)] for code, row in zip(codes, matrix, strict=True))]
-    )
+    text = _aligned([["", *codes], *([code, *map(str, row)] for code, row in zip(codes, matrix, strict=True))])
     fits = max(map(len, text.splitlines())) <= WIDTH
     return text if fits else f"{len(codes)} classes are too many for a terminal: see report.html"
 
@@ -85,9 +83,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns two spaces apart, the first to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(row)
-        )
+        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(row))
         for row in (list(zip(row, widths, strict=True)) for row in rows)
     )
     return "\n".join(line.rstrip() for line in lines)

@@ -5,6 +5,7 @@ adding them up gives the same figures to the last bit however the photographs we
 needs ranks (AUC, average precision, calibration, coverage) goes into histograms.
 """
 
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ class Quantity(IntEnum):
 class Sums(NamedTuple):
     """A sparse table of sums, int64 (m,) each; tables are added by adding up what has the same key."""
 
-    key: Ints  # quantity, i and j in one number, so that Spark groups by a number
+    key: Ints  # quantity, i and j in one number
     amount: Ints
 
     def dense(self, quantity: Quantity, rows: int, columns: int) -> Ints:
@@ -98,11 +99,23 @@ def log_odds_bin(probabilities: Floats) -> Ints:
 
 def added(quantity: Quantity, i: Ints, j: Ints, amounts: Floats | None = None) -> Sums:
     """Amounts, rounded to whole numbers (1 each by default), added up by (i, j)."""
-    keys, place = np.unique((quantity * SIDE + i) * BINS + j, return_inverse=True)
     whole = np.ones(len(i), np.int64) if amounts is None else np.rint(amounts).astype(np.int64)
-    total = np.zeros(len(keys), np.int64)
-    np.add.at(total, place, whole)
-    return Sums(keys, total)
+    return total(Sums((quantity * SIDE + i) * BINS + j, whole))
+
+
+def total(sums: Sums) -> Sums:
+    """Each key once, in order, with all its amounts added up."""
+    keys, place = np.unique(sums.key, return_inverse=True)
+    amounts = np.zeros(len(keys), np.int64)
+    np.add.at(amounts, place, sums.amount)
+    return Sums(keys, amounts)
+
+
+def by_i(sums: Sums) -> Iterator[tuple[int, Sums]]:
+    """The parts of a table by i: most of it is histograms, one for each class."""
+    side = sums.key // BINS % SIDE
+    for i in np.unique(side).tolist():
+        yield i, Sums(sums.key[side == i], sums.amount[side == i])
 
 
 def joined(*parts: Sums) -> Sums:

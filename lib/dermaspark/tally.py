@@ -14,22 +14,33 @@ from pyspark.sql import functions as F
 from dermaspark import metrics
 from dermaspark.errors import UserError
 from dermaspark.metrics import ALL, TRAINING, UNIFORM, UNKNOWN, Cell, Tally
-from dermaspark.sums import NOT_FINITE, Floats, Ints, Quantity, Sums, added, count, joined, to_uniform_prior
+from dermaspark.sums import (
+    NOT_FINITE,
+    Floats,
+    Ints,
+    Quantity,
+    Sums,
+    added,
+    by_i,
+    count,
+    joined,
+    to_uniform_prior,
+    total,
+)
 
 MAX_VALUES = 20  # a column with more values than this is no way to slice the photographs
 MAX_NUMBERS = 10  # numbers with more values than this go by decade
-SUMS = "cell int, key long, amount long"  # cell: an index into what `_cells` gives
-SUMS_COLUMNS = ["cell", "key", "amount"]
+SUMS = "cell int, i int, key array<long>, amount array<long>"  # cell: an index into what `_cells` gives
 FIGURES = "cell int, figures string, curves string, set_aside string"  # the last three are JSON
 
 
 def tally(predictions: DataFrame, classes: Sequence[str], by: Sequence[str], prior: Sequence[float]) -> Tally:
     """The figures of predictions: of each split, at both priors, and of each value of each column.
 
-    predictions has `split`, `status`, `label`, `probabilities` and the columns `by`. It is read twice, so
-    give what is stored. Rows without figures are counted by reason (SET_ASIDE), but for photographs that
-    could not be read before they had a split. A column of `by` with too many values is left out, numbers go
-    by decade, and null is the value "unknown". prior: each class's share in training, (classes,).
+    predictions has `split`, `status`, `label`, `probabilities` and the columns `by`. It is read more than
+    once, so give what is stored. Rows without figures are counted by reason (SET_ASIDE), but for photographs
+    that could not be read before they had a split. A column of `by` with too many values is left out, numbers
+    go by decade, and null is the value "unknown". prior: each class's share in training, (classes,).
     Raises UserError when a probability is not finite.
     """
     names, slices = tuple(classes), _slices(predictions, by)
@@ -40,10 +51,9 @@ def tally(predictions: DataFrame, classes: Sequence[str], by: Sequence[str], pri
     )
     cells = _cells(rows, tuple(slices))
     counted = rows.mapInArrow(partial(_count, names, tuple(slices), np.asarray(prior), cells), SUMS)
-    sums = counted.groupBy("cell", "key").agg(F.sum("amount").alias("amount"))
-    # The figures too are divided out on the executors: a cell's sums may be a million. A lambda, for PySpark
-    # reads the signature of what it gets, and fails on functools.partial.
-    divided = sums.groupBy("cell").applyInArrow(lambda key, part: _divide(key, part, names), FIGURES)
+    # PySpark reads the signature of what it applies, and fails on functools.partial: hence the lambda.
+    sums = counted.groupBy("cell", "i").applyInArrow(_add, SUMS)
+    divided = sums.groupBy("cell").applyInArrow(lambda key, part: _divide(key, part, names, cells), FIGURES)
     found = {cells[row["cell"]]: row for row in divided.collect()}
     whole = {cell.split: row for cell, row in found.items() if cell[1:] == (ALL, ALL, TRAINING)}
     result = Tally(
@@ -155,20 +165,34 @@ def _places(column: pa.Array) -> Iterator[tuple[str, NDArray[np.bool_]]]:
 
 
 def _as_batch(cell: int, sums: Sums) -> pa.RecordBatch:
-    cells = pa.repeat(pa.scalar(cell, pa.int32()), len(sums.key))
-    return pa.RecordBatch.from_pydict({"cell": cells, "key": pa.array(sums.key), "amount": pa.array(sums.amount)})
+    """A table of sums as rows of SUMS: long lists in few rows, which Spark moves and numpy adds up fast."""
+    rows = [(cell, i, part.key, part.amount) for i, part in by_i(sums)]
+    columns = zip(*rows, strict=True)
+    types = (pa.int32(), pa.int32(), pa.list_(pa.int64()), pa.list_(pa.int64()))
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, names=["cell", "i", "key", "amount"])
 
 
-def _divide(key: tuple[pa.Scalar, ...], part: pa.Table, classes: tuple[str, ...]) -> pa.Table:
-    """The figures of one cell's sums, as a row of FIGURES; runs on the executors."""
-    sums = Sums(part["key"].to_numpy(), part["amount"].to_numpy())
+def _add(key: tuple[pa.Scalar, ...], rows: pa.Table) -> pa.Table:
+    """All sums of one cell and one i in one row; runs on the executors."""
+    cell, _ = key
+    return pa.Table.from_batches([_as_batch(cell.as_py(), total(_sums(rows)))])
+
+
+def _sums(rows: pa.Table) -> Sums:
+    return Sums(*(pc.list_flatten(rows[name].combine_chunks()).to_numpy() for name in Sums._fields))
+
+
+def _divide(key: tuple[pa.Scalar, ...], rows: pa.Table, classes: tuple[str, ...], cells: Sequence[Cell]) -> pa.Table:
+    """The figures of one cell, as a row of FIGURES; runs on the executors."""
+    number, sums = key[0].as_py(), _sums(rows)
     documents = {
         "figures": metrics.figures(sums, classes),
-        "curves": metrics.curves(sums, classes),
+        "curves": metrics.curves(sums, classes) if cells[number].column == ALL else None,
         "set_aside": metrics.set_aside(sums),
     }
     texts = {name: pa.array([json.dumps(of, allow_nan=False)]) for name, of in documents.items()}
-    return pa.table({"cell": pa.array([key[0].as_py()], pa.int32()), **texts})
+    return pa.table({"cell": pa.array([number], pa.int32()), **texts})
 
 
 def _refuse_what_is_not_finite(result: Tally) -> None:
