@@ -1,4 +1,7 @@
-"""The bundle: a Keras model with all that is needed to use it on a photograph, in a folder without pickles."""
+"""The bundle: a Keras model with all that is needed to use it on a photograph, in a folder without pickles.
+
+The driver reads a bundle's document; TensorFlow is imported where the model is used.
+"""
 
 import functools
 import hashlib
@@ -7,9 +10,7 @@ import tempfile
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from dermaspark import storage
@@ -24,7 +25,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Bundle:
-    model: keras.Model  # uint8 pixels (n, height, width, 3) to probabilities (n, classes)
+    model: Any  # a Keras model: uint8 pixels (n, height, width, 3) to probabilities (n, classes)
     classes: list[str]
     preprocessing: dict[str, Any]  # of the dataset it was trained on
     class_counts: dict[str, int]  # training photographs: the prior it learned
@@ -34,6 +35,8 @@ class Bundle:
 
     @functools.cached_property
     def _infer(self) -> Any:
+        import tensorflow as tf
+
         return tf.function(functools.partial(self.model, training=False), reduce_retracing=True)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -59,6 +62,8 @@ def save(url: str, bundle: Bundle) -> None:
 
 def load(url: str) -> Bundle:
     """Raises UserError where there is no whole bundle, or its parts do not belong together."""
+    import keras
+
     document = read_document(url)
     data = storage.read_bytes(storage.join(url, MODEL))
     if _sha256(data) != document.pop("model_sha256"):

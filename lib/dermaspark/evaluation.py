@@ -50,7 +50,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
         protocol=manifest.protocol,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    page = report.page(figures, metrics.curves(sums), document["history"], manifest)
+    page = report.page(figures, sums.curves, document["history"])
     storage.write_bytes(storage.join(report_url, PAGE), page.encode())
     storage.write_json(storage.join(report_url, METRICS), figures)
     return figures

@@ -17,7 +17,8 @@ def build(network: Network, height: int, width: int, classes: int, seed: int) ->
     x = keras.layers.Flatten(name="flatten")(x)
     for i, units in enumerate(network.hidden):
         x = keras.layers.Dense(units, activation="relu", name=f"dense_{i}")(x)
-        x = keras.layers.Dropout(network.dropout, seed=seed + i, name=f"dropout_{i}")(x)
+        if network.dropout:
+            x = keras.layers.Dropout(network.dropout, seed=seed + i, name=f"dropout_{i}")(x)
     logits = keras.layers.Dense(classes, name="logits")(x)
     return keras.Model(pixels, keras.layers.Softmax(name="probabilities")(logits), name=network.name)
 

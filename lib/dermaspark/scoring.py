@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,24 @@ def loaded(model_url: str) -> Any:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     from dermaspark import bundle
 
-    return bundle.load(model_url)
+    spec = bundle.read_document(model_url)["preprocessing"]
+    with _nothing_on_stderr():
+        model = bundle.load(model_url)
+        model.probabilities(np.zeros((1, spec["height"], spec["width"], spec["channels"]), np.uint8))
+    return model
+
+
+@contextmanager
+def _nothing_on_stderr() -> Iterator[None]:
+    """For TensorFlow's greetings, which come from C++ before it has read TF_CPP_MIN_LOG_LEVEL; errors are raised."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _read_rows(url: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -8,9 +8,8 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from pyspark import SparkConf, SparkContext
+from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 PACKAGE = Path(__file__).parent
@@ -31,6 +30,8 @@ def spark_session(name: str, log_level: str) -> Iterator[SparkSession]:
     conf = SparkConf()
     defaults = {"spark.app.name": name, "spark.ui.enabled": "false", **BARRIER_CHECK}
     defaults["spark.sql.session.timeZone"] = "UTC"
+    # A task's stack trace reaches the driver as an exception and is told in a line; Spark's log repeats it.
+    defaults["spark.log.level"] = "WARN" if log_level == "debug" else "OFF"
     defaults["spark.ui.showConsoleProgress"] = str(sys.stderr.isatty()).lower()
     if conf.get("spark.master", "local[*]").startswith("local"):
         defaults["spark.driver.host"] = defaults["spark.driver.bindAddress"] = "127.0.0.1"
@@ -38,11 +39,7 @@ def spark_session(name: str, log_level: str) -> Iterator[SparkSession]:
         conf.setIfMissing(key, value)
     if not conf.contains("spark.pyspark.python"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    # A task's stack trace reaches the driver as an exception and is told in a line; Spark's log repeats it.
-    level = "WARN" if log_level == "debug" else "OFF"
-    set_spark_log_level(level)
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
-    spark.sparkContext.setLogLevel(level)
     # Executors fetch the library from this folder at any time, so it lives as long as the session.
     with tempfile.TemporaryDirectory(prefix="dermaspark-") as folder:
         try:
@@ -60,14 +57,6 @@ def ship_library(spark: SparkSession, folder: Path) -> None:
             if path.is_file() and "__pycache__" not in path.parts:
                 file.write(path, Path("dermaspark") / path.relative_to(PACKAGE))
     spark.sparkContext.addPyFile(str(archive))
-
-
-def set_spark_log_level(level: str) -> None:
-    """Of the driver's JVM, before Spark's context starts and says a page of its own."""
-    SparkContext._ensure_initialized()
-    jvm: Any = SparkContext._jvm
-    log4j = jvm.org.apache.logging.log4j
-    log4j.core.config.Configurator.setRootLevel(log4j.Level.valueOf(level))
 
 
 def start_logging(log_level: str) -> None:

@@ -74,7 +74,7 @@ class Stream:
         # One reading thread keeps the order of the list; a pool of processes or a disk cache would unpickle.
         with make_batch_reader(
             urls,
-            schema_fields=["image", "label"],
+            schema_fields=["image$", "label$"],  # patterns
             reader_pool_type="thread",
             workers_count=1,
             shuffle_row_groups=False,
