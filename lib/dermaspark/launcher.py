@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import cloudpickle
+from py4j.protocol import Py4JNetworkError
 from pyspark.sql import SparkSession
 
 from dermaspark.errors import UserError
@@ -112,29 +113,36 @@ class HorovodDistributor:
         _log.error("%s%s%s", death, "; its last lines:" if lines else "", lines)
 
     def _refuse_what_cannot_work(self) -> None:
-        if self._conf("spark.dynamicAllocation.enabled") == "true":
-            raise UserError(
-                "spark.dynamicAllocation.enabled=true: Spark runs no barrier stage then; set it to false"
-            )
-        encrypting = [key for key in ENCRYPTION_KEYS if self._conf(key) == "true"]
+        if self._conf("spark.dynamicAllocation.enabled").lower() == "true":
+            raise UserError("spark.dynamicAllocation.enabled=true: Spark runs no barrier stage then; set it to false")
+        encrypting = [key for key in ENCRYPTION_KEYS if self._conf(key).lower() == "true"]
         if encrypting and not self._allow_clear_text:
             raise UserError(
                 f"{encrypting[0]}=true, but Horovod's traffic between ranks is not encrypted: "
                 "set train.allow_clear_text=true if the network is trusted"
             )
+        if encrypting:
+            _log.warning("%s=true, but weights and gradients pass between ranks in the clear", encrypting[0])
 
     def _wait_for_slots(self) -> None:
         """UserError where Spark can't run all ranks at once; executors still to register are waited for."""
-        scheduler = self._context._jsc.sc()
-        profile = scheduler.resourceProfileManager().defaultResourceProfile()
-        deadline = time.monotonic() + (0.0 if scheduler.isLocal() else self._slots_timeout)
-        while (slots := scheduler.maxNumConcurrentTasks(profile)) < self._num_processes:
-            if time.monotonic() >= deadline:
+        deadline = time.monotonic() + self._slots_timeout
+        while (slots := self._count_slots()) < self._num_processes:
+            if time.monotonic() >= deadline or self._context._jsc.sc().isLocal():
                 raise UserError(
                     f"train.num_processes={self._num_processes} needs {self._num_processes} task slots, the "
                     f"cluster has {slots}: lower it, or give Spark more cores or fewer spark.task.cpus"
                 )
             time.sleep(SLOT_POLL_SECONDS)
+
+    def _count_slots(self) -> int:
+        """How many tasks Spark can run at once, as it counts before it starts a barrier stage."""
+        try:
+            scheduler = self._context._jsc.sc()
+            profile = scheduler.resourceProfileManager().defaultResourceProfile()
+            return int(scheduler.maxNumConcurrentTasks(profile))
+        except (Py4JNetworkError, ConnectionError) as error:
+            raise RuntimeError("Spark's JVM in the driver is gone") from error
 
     def _conf(self, key: str) -> str:
         return self._context.getConf().get(key, "") or ""

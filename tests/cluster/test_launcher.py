@@ -43,7 +43,7 @@ def allreduce(steps: int) -> dict:
 
 @pytest.fixture(scope="module")
 def ran(spark):
-    """One run of two ranks: its result, and each message with the time of its arrival and who listened then."""
+    """One run of two ranks: its result, and each message with its time of arrival and who listened then."""
     seen = []
 
     def look(number: int, message: dict) -> None:

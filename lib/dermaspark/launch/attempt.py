@@ -87,7 +87,7 @@ class Attempt:
         self._stall_minutes, self._on_message = stall_minutes, on_message
         self._ranks = [_Rank(task, rank=task) for task in range(job.size)]
         self._first: _Rank | None = None  # the first to die, as far as is known
-        self._cause = ""
+        self._cause, self._died_at = "", 0.0
         self._settles_at = 0.0  # monotonic; from then on an echo is believed
         self._stopping = False
 
@@ -145,7 +145,7 @@ class Attempt:
         """The first death counts; but an echo gives way to a cause that is heard of soon after it."""
         if self._stopping or self._is_settled() or (self._first is not None and echo):
             return
-        self._first, self._cause = rank, cause
+        self._first, self._cause, self._died_at = rank, cause, time.time()
         self._settles_at = time.monotonic() + (ECHO_SECONDS if echo else 0.0)
 
     def _is_settled(self) -> bool:
@@ -167,17 +167,14 @@ class Attempt:
         while self._channel.connected and time.monotonic() < deadline:
             self._listen(POLL_SECONDS)
         if not self._job.end():
-            raise RuntimeError(
-                f"Spark has not ended the tasks of the ranks {CANCEL_SECONDS:g} s after it was told"
-            )
+            raise RuntimeError(f"Spark has not ended the tasks of the ranks {CANCEL_SECONDS:g} s after it was told")
 
     def _death(self) -> Death:
-        now = time.time()
         if self._first is None:
-            return Death(None, "the driver", _first_line(self._job.failure), (), now, self._number)
+            return Death(None, "the driver", _first_line(self._job.failure), (), time.time(), self._number)
         rank = self._first
         host = rank.place.host if rank.place else "a host not known yet"
-        return Death(rank.rank, host, self._cause, tuple(rank.lines), now, self._number)
+        return Death(rank.rank, host, self._cause, tuple(rank.lines), self._died_at, self._number)
 
 
 def _first_line(error: Exception | None) -> str:
