@@ -85,6 +85,7 @@ def test_names_from_folders_and_tables_stay_text() -> None:
     assert page.text.count("<script>alert(1)</script>") > 5
     for name in HOSTILE:
         assert name in page.text
+    assert page.text.count("$x_1$ & co") >= 4  # in the pictures too, where it is no formula
 
 
 def test_the_page_needs_no_network_and_nothing_beside_it() -> None:
