@@ -169,7 +169,7 @@ def learning(history: Sequence[Mapping[str, Any]], key: str) -> str:
     for k, place in enumerate(cuts):
         label = "_again" if k else "learning rate cut"  # the underscore keeps it out of the legend
         axes.axvline(place, color=MUTED, linewidth=0.9, linestyle=DASHED, label=label)
-    axes.legend(loc="upper right" if key == "loss" else "lower right", handlelength=1.2)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.955), ncols=3, handlelength=1.2, columnspacing=1.1)
     axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _say(axes, key)
