@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from dermaspark.config import load
 from dermaspark.session import spark_session
+from hypothesis import settings
 from PIL import Image
+
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 CLASSES = ("melanoma", "nevus", "vascular lesion")
 

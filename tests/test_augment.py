@@ -38,9 +38,7 @@ def test_copy_0_is_the_photograph_itself(ranges: Ranges, height: int, width: int
 
 
 @given(st.sampled_from(get_args(Fill)), sides, sides, st.integers(1, 5))
-def test_without_any_range_every_copy_is_the_photograph_itself(
-    fill: Fill, height: int, width: int, copy: int
-) -> None:
+def test_without_any_range_every_copy_is_the_photograph_itself(fill: Fill, height: int, width: int, copy: int) -> None:
     image = photograph(height, width)
     assert np.array_equal(augment(image, Ranges(fill=fill), 1, "a.jpg", copy), image)
 
@@ -97,9 +95,7 @@ SCIPY_MODES = {"nearest": "nearest", "reflect": "reflect", "wrap": "grid-wrap", 
 
 @settings(deadline=None, max_examples=200)
 @given(ranges, sides, sides, st.integers(1, 1000))
-def test_a_copy_is_what_scipy_makes_of_the_same_map(
-    ranges: Ranges, height: int, width: int, copy: int
-) -> None:
+def test_a_copy_is_what_scipy_makes_of_the_same_map(ranges: Ranges, height: int, width: int, copy: int) -> None:
     image = photograph(height, width)
     (a, b, c), (d, e, f) = affine(ranges, generator(3, "augment", f"a.jpg#{copy}"), height, width)
     # Scipy counts rows before columns, and from the centre of the first pixel.
@@ -138,9 +134,7 @@ def test_far_outside_each_fill_goes_on_as_keras_names_it() -> None:
 
 
 @given(ranges, sides, sides, st.integers(0, 10**6))
-def test_a_map_undoes_the_named_moves_in_the_named_order(
-    ranges: Ranges, height: int, width: int, seed: int
-) -> None:
+def test_a_map_undoes_the_named_moves_in_the_named_order(ranges: Ranges, height: int, width: int, seed: int) -> None:
     """The reference composes homogeneous matrices, one a move, and inverts their product."""
     matrix = affine(ranges, generator(seed, "augment", "a"), height, width)
     turn, right, down, slant, scale, mirror, upend = generator(seed, "augment", "a").uniform(-1, 1, 7)

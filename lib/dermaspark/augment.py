@@ -30,9 +30,7 @@ class Ranges:
     fill: Fill = "nearest"
 
 
-def augment(
-    image: NDArray[np.uint8], ranges: Ranges, seed: int, photograph_id: str, copy: int
-) -> NDArray[np.uint8]:
+def augment(image: NDArray[np.uint8], ranges: Ranges, seed: int, photograph_id: str, copy: int) -> NDArray[np.uint8]:
     """Copy number `copy` of `image`, uint8 (height, width, 3); copy 0 is the image itself.
 
     Depends on the arguments alone, bit for bit.
@@ -81,9 +79,7 @@ def warp(image: NDArray[np.uint8], matrix: NDArray[np.float64], fill: Fill) -> N
     return np.array(seen)
 
 
-def _padded(
-    image: NDArray[np.uint8], matrix: NDArray[np.float64], fill: Fill
-) -> tuple[Image.Image, int, int]:
+def _padded(image: NDArray[np.uint8], matrix: NDArray[np.float64], fill: Fill) -> tuple[Image.Image, int, int]:
     """The photograph with as much around it as the map reaches, and what was added on the left and on top."""
     height, width, _ = image.shape
     if fill == "constant":  # Pillow's own: black

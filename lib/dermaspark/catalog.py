@@ -47,6 +47,8 @@ def sources(path: Any) -> dict[str, str]:
         named = [(posixpath.basename(url.rstrip("/")) or "root", url) for url in urls]
     result: dict[str, str] = {}
     for name, url in named:
+        if "/" in name:
+            raise UserError(f"input.path: a source can't be named {name}: it has a slash")
         if name in result:
             raise UserError(f"input.path: two sources are named {name}; name them: input.path={{a: ..., b: ...}}")
         if not is_directory(url):

@@ -62,12 +62,27 @@ class Augment:
 
 
 @dataclass(frozen=True)
+class Audit:
+    near_copies: bool = True  # look for copies in disguise too; without it groups rest on exact ones and the table
+
+
+@dataclass(frozen=True)
 class Split:
+    policy: str = "drop"  # of leaks and label conflicts: drop, keep, relabel (by a table), or as_published (naive)
+    relabel: str | None = None  # CSV of relabel: image_id, class
     validation: float = 0.15  # of each class of the training photographs
+    folds: int | None = None  # cross-validation: so many folds,
+    fold: int = 0  # of which this one is the test split
     seed: int = 0  # of the split, the order of the rows and the augmentation
 
     def __post_init__(self) -> None:
+        _one_of("split.policy", self.policy, ("drop", "keep", "relabel", "as_published"))
         _within("split.validation", self.validation, 0, 0.9)
+        if self.folds is not None:
+            _within("split.folds", self.folds, 2, 1000)
+            _within("split.fold", self.fold, 0, self.folds - 1)
+        if (self.policy == "relabel") != (self.relabel is not None):
+            raise UserError("split.policy=relabel and split.relabel=CSV go together")
 
 
 @dataclass(frozen=True)
@@ -92,8 +107,8 @@ class Network:
 class Train:
     num_processes: int = 2  # Horovod ranks, one Spark task each
     epochs: int = 40
-    batch_size: int = 128  # the global batch: rows of one step over all ranks
-    learning_rate: float = 1e-4
+    batch_size: int = 64  # the global batch: rows of one step over all ranks
+    learning_rate: float = 3e-4
     scale_learning_rate: bool = False  # by the number of ranks (with a global batch that grows with them)
     warmup_epochs: float = 2.0  # over which the learning rate rises from a tenth of itself
     optimizer: str = "adam"
@@ -144,6 +159,7 @@ class Config:
     output: Output = field(default_factory=Output)
     image: Image = field(default_factory=Image)
     augment: Augment = field(default_factory=Augment)
+    audit: Audit = field(default_factory=Audit)
     split: Split = field(default_factory=Split)
     data: Data = field(default_factory=Data)
     network: Network = field(default_factory=Network)
@@ -210,7 +226,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _value(key: str, text: str) -> Any:
     """A path stays the text it is; everything else, lists and mappings of paths included, is YAML."""
-    is_path = key == "input.groups" or key.endswith("path")
+    is_path = key in ("input.groups", "split.relabel") or key.endswith("path")
     if is_path and text != "null" and not text.startswith(("[", "{")):
         return text
     try:

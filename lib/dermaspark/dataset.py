@@ -16,7 +16,8 @@ from dermaspark.storage import exists, is_directory, join, locate, read_json, wr
 MANIFEST = "manifest.json"
 PHOTOGRAPHS = "photographs"  # the rows, in split=/copy=/bucket= folders
 UNREADABLE = "unreadable"  # a table of what was set aside, with the reason
-ENTRIES = (MANIFEST, PHOTOGRAPHS, UNREADABLE)
+LEFT_OUT = "left_out"  # a table of what the policy left out, with the reason
+ENTRIES = (MANIFEST, PHOTOGRAPHS, UNREADABLE, LEFT_OUT)
 FORMAT = 1
 SPLITS = ("train", "val", "test")
 
@@ -44,7 +45,7 @@ class Manifest:
     columns: list[str]  # of the groups table, kept with every row
     counts: dict[str, int]  # photographs: found = train + val + test + left_out + unreadable
     class_counts: dict[str, dict[str, int]]  # photographs by split and class
-    protocol: str
+    protocol: dict[str, Any]  # what the figures rest on
     files: list[DataFile]
     format: int = FORMAT
 

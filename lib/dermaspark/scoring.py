@@ -14,9 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import storage
-from dermaspark.config import Image, Input
 from dermaspark.dataset import UNREADABLE, Manifest
-from dermaspark.preparation import read
+from dermaspark.photographs import read_pixels
 
 ROWS_PER_BATCH = 256
 SCORES = "predicted string, probability double, probabilities array<double>, status string"
@@ -45,9 +44,10 @@ def score_dataset(spark: SparkSession, model_url: str, classes: list[str], url: 
     schema += "".join(f"`{name}` string, " for name in manifest.columns) + f"label string, {SCORES}"
     files_table = spark.createDataFrame(files, "file string").repartition(tasks)
     scored = files_table.mapInArrow(score_files, schema)
-    root = F.create_map(*[F.lit(x) for name, folder in manifest.sources.items() for x in (name, folder + "/")])
-    relative = F.expr("substring(id, length(source) + 2)")
-    scored = scored.withColumn("path", F.concat(root[F.col("source")], relative))
+    # An id is its source's name and the path in it; the column `source` may be the groups table's.
+    root = F.create_map(*[F.lit(x) for name, folder in manifest.sources.items() for x in (name, folder)])
+    folder = root[F.substring_index("id", "/", 1)]
+    scored = scored.withColumn("path", F.concat(folder, F.expr("substring(id, instr(id, '/'))")))
     bad = spark.read.parquet(storage.join(url, UNREADABLE)).select(
         *("id", "path", "source"),
         F.col("given_split").alias("split"),
@@ -67,8 +67,7 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
         `found`'s columns but kind, and those of `SCORES`.
     """
     spec, classes = document["preprocessing"], document["classes"]
-    image = Image(spec["height"], spec["width"])
-    photographs = read(found, total, image, Input(max_pixels=spec["max_pixels"]), seed=0)
+    photographs = read_pixels(found, total, spec["height"], spec["width"], spec["max_pixels"])
     kept = [name for name in found.columns if name != "kind"]
 
     def score_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,10 +1,24 @@
 """Who is trained on and who is held back: pure functions of ids, groups, classes and a seed."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from dermaspark.randomness import hash64
+
+NOT_IN_FOLDS = "the published test photographs take no part in cross-validation"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How training photographs are divided."""
+
+    validation: float  # the share of the training photographs that is held back for validation
+    folds: int | None  # cross-validation: that many folds,
+    fold: int  # of which this one is the test split
+    seed: int
 
 
 def positions(groups: NDArray[np.object_], seed: int, purpose: str) -> NDArray[np.float64]:
@@ -30,19 +44,25 @@ def positions(groups: NDArray[np.object_], seed: int, purpose: str) -> NDArray[n
     return (middle / len(groups))[inverse]
 
 
-def assign(photographs: pd.DataFrame, validation: float, seed: int) -> pd.DataFrame:
-    """The split of each photograph of one class.
+def assign(photographs: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
+    """The split of each photograph of one class, and its place in the dataset.
 
     Args:
         photographs: columns id, group, given_split ('train' or 'test').
-        validation: the share of the training photographs that is held back for validation.
-        seed: the split's seed.
 
     Returns:
-        columns id and split ('train', 'val' or 'test').
+        columns id, split ('train', 'val', 'test', or null where cross-validation leaves a photograph out) and
+        order (uniform in [0, 2**63): where it stands among the rows).
     """
-    split = photographs["given_split"].to_numpy(dtype=object).copy()
-    training = split == "train"
-    held_back = positions(photographs["group"].to_numpy(dtype=object)[training], seed, "validation") < validation
-    split[np.flatnonzero(training)[held_back]] = "val"
-    return pd.DataFrame({"id": photographs["id"].to_numpy(), "split": split})
+    groups, split = (photographs[name].to_numpy(dtype=object) for name in ("group", "given_split"))
+    split = split.copy()
+    if scheme.folds:
+        split[split == "test"] = None
+        training = np.flatnonzero(split == "train")
+        fold = np.floor(positions(groups[training], scheme.seed, "fold") * scheme.folds)
+        split[training[fold == scheme.fold]] = "test"
+    training = np.flatnonzero(split == "train")
+    held_back = positions(groups[training], scheme.seed, "validation") < scheme.validation
+    split[training[held_back]] = "val"
+    order = [hash64(scheme.seed, "order", key) for key in photographs["id"]]
+    return pd.DataFrame({"id": photographs["id"].to_numpy(), "split": split, "order": order})

@@ -150,10 +150,13 @@ class Trainer:
         """Loss and accuracy of a split: sums over all its rows on all ranks, divided once."""
         files = [i for i, file in enumerate(self.files) if file.split == split and file.copy == 0]
         plan = self.rank_plan(files, shuffle=None)
-        sums = np.zeros(3)
+        sums, reported = np.zeros(3), time.monotonic()
         for batch in _ahead(self.stream.batches(plan)):
             loss, correct = self.evaluate_step(batch.images, batch.labels, batch.real)
             sums += (float(loss), float(correct), batch.real.sum())
+            if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+                self.report(event="alive")  # a rank that is silent for long is taken for dead
+                reported = time.monotonic()
         loss, correct, rows = distributed.total(sums.tolist())
         return float(loss / rows), float(correct / rows)
 

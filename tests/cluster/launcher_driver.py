@@ -79,9 +79,7 @@ def run(spark: SparkSession, scenario: str) -> dict:
         except UserError as error:
             return {"error": str(error), "seconds": time.time() - start}
     if scenario == "forever":  # until this driver is killed
-        HorovodDistributor(spark, 2, on_message=lambda _, m: print(json.dumps(m["pids"]), flush=True)).run(
-            beat, 6000
-        )
+        HorovodDistributor(spark, 2, on_message=lambda _, m: print(json.dumps(m["pids"]), flush=True)).run(beat, 6000)
     watch = Watch(scenario)
     launcher = HorovodDistributor(spark, 2, max_restarts=1, on_message=watch)
     result = launcher.run(beat, 15)

@@ -32,9 +32,7 @@ def allreduce(steps: int) -> dict:
     print(f"rank {hvd.rank()} is on its way")
     for step in range(steps):
         total = float(hvd.allreduce(tf.constant([hvd.rank() + 1.0]), op=hvd.Sum)[0])
-        rank.report(
-            step=step, sent=time.time(), pids=[me.pid, me.ppid()], attempt=context.attempt, total=total
-        )
+        rank.report(step=step, sent=time.time(), pids=[me.pid, me.ppid()], attempt=context.attempt, total=total)
         time.sleep(0.1)
     threads = [os.environ[key] for key in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")]
     secrets = [key for key in os.environ if "SECRET" in key]
@@ -174,9 +172,9 @@ def chatter(lines: int) -> int:
 def test_what_rank_0_writes_appears_on_the_drivers_terminal_line_by_line(spark, capsys):
     assert HorovodDistributor(spark, 2).run(chatter, 200) == 200
     shown = capsys.readouterr()
-    assert [
-        line.strip() for line in shown.out.splitlines() if line.startswith("line") and "x" not in line
-    ] == [f"line {i}" for i in range(200) if i != 3]
+    assert [line.strip() for line in shown.out.splitlines() if line.startswith("line") and "x" not in line] == [
+        f"line {i}" for i in range(200) if i != 3
+    ]
     assert shown.out.count("x") == 20_000, "a line too long is cut, not lost"
     assert shown.out.endswith("unfinished\n")
     assert shown.err.splitlines() == ["an error"]
@@ -196,9 +194,7 @@ def test_a_callback_that_fails_ends_the_ranks(spark):
 
 def test_more_ranks_than_slots_fail_at_once_in_one_line(spark):
     start = time.monotonic()
-    with pytest.raises(
-        UserError, match=r"^train.num_processes=64 needs 64 task slots, the cluster has \d+: .*$"
-    ):
+    with pytest.raises(UserError, match=r"^train.num_processes=64 needs 64 task slots, the cluster has \d+: .*$"):
         HorovodDistributor(spark, 64, slots_timeout=600).run(chatter, 1)
     assert time.monotonic() - start < 5, "no executor will register on a local master"
 

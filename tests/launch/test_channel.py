@@ -88,9 +88,7 @@ def test_a_task_is_told_its_orders_and_then_to_stop_and_can_still_speak(channel)
 )
 def test_who_does_not_show_the_secret_is_dropped_unheard(channel, hello):
     with closing(stranger(channel, b"")) as intruder:
-        said = threading.Thread(
-            target=_say, args=(intruder, hello.replace(b"SECRET", channel.secret.encode()))
-        )
+        said = threading.Thread(target=_say, args=(intruder, hello.replace(b"SECRET", channel.secret.encode())))
         said.start()
         assert heard(channel) == []
         said.join()

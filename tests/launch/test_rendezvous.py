@@ -28,9 +28,7 @@ def test_what_one_rank_leaves_another_finds_until_it_is_taken_away():
 
 def test_it_listens_on_its_address_alone_and_no_longer_than_its_block():
     with rendezvous("127.0.0.1") as port:
-        listening = [
-            c.laddr for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN
-        ]
+        listening = [c.laddr for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN]
         assert ("127.0.0.1", port) in listening
         assert [address for address in listening if address[1] == port] == [("127.0.0.1", port)]
     with pytest.raises(ConnectionRefusedError):

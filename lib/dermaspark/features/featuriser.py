@@ -122,16 +122,12 @@ def fit_dictionaries(images: NDArray[np.uint8], spec: FeatureSpec) -> tuple[Dict
     return tuple(fitted)
 
 
-def fit_blocks(
-    raw: Mapping[str, Floats], dictionaries: tuple[Dictionary, ...], spec: FeatureSpec
-) -> Featuriser:
+def fit_blocks(raw: Mapping[str, Floats], dictionaries: tuple[Dictionary, ...], spec: FeatureSpec) -> Featuriser:
     """The second half: raw features, float32 (n, width) by family, of the photographs to fit on."""
     return Featuriser(spec, dictionaries, {f: blocks.fit(raw[f], spec.components) for f in spec.families})
 
 
-def describe(
-    image: NDArray[np.uint8], spec: FeatureSpec, dictionaries: tuple[Dictionary, ...]
-) -> dict[str, Floats]:
+def describe(image: NDArray[np.uint8], spec: FeatureSpec, dictionaries: tuple[Dictionary, ...]) -> dict[str, Floats]:
     """Raw features of a photograph by family. uint8 (height, width, 3) to float32 (width,) each."""
     described = {}
     for family in spec.families:
@@ -142,7 +138,5 @@ def describe(
             ]
             described[family] = np.concatenate(answers)
         else:
-            described[family] = {"colour_shape": colour_shape, "covariance": covariance}[family].describe(
-                image
-            )
+            described[family] = {"colour_shape": colour_shape, "covariance": covariance}[family].describe(image)
     return described

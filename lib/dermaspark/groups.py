@@ -1,0 +1,149 @@
+"""Groups: photographs that are linked, by being copies or by a table of lesions or patients, in any number of steps."""
+
+import logging
+from decimal import Decimal
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from dermaspark.errors import UserError
+from dermaspark.storage import exists
+
+log = logging.getLogger("dermaspark")
+
+GROUP_COLUMNS = ("group", "lesion_id")
+NO_EDGES = (0, None)  # their checksum
+
+
+def components(links: DataFrame, photographs: DataFrame) -> DataFrame:
+    """The connected component of each photograph, named by the smallest id in it.
+
+    The two-phase algorithm of Kiveris et al. ("Connected Components in MapReduce and Beyond", 2014): every
+    round links each photograph's neighbours to the smallest among them, first the larger ones and then the
+    smaller ones, until only stars are left; a chain of n takes about log n rounds.
+
+    Args:
+        links: columns id_a and id_b, in any order and number; ids that `photographs` has.
+        photographs: column id.
+
+    Returns:
+        columns id and group, a row for each row of `photographs`.
+    """
+    edges = links.select(F.least("id_a", "id_b").alias("low"), F.greatest("id_a", "id_b").alias("high"))
+    edges = _cut(edges.where("low < high").distinct())
+    before: tuple[int, Decimal | None] = NO_EDGES
+    rounds = 0
+    while (now := _checksum(edges)) != before:
+        before = now
+        edges = _cut(_small_star(_large_star(edges)))
+        rounds += 1
+    log.debug("connected components: %d rounds", rounds)
+    named = edges.select(F.col("high").alias("id"), F.col("low").alias("group"))
+    return photographs.select("id").join(named, "id", "left").select("id", F.coalesce("group", "id").alias("group"))
+
+
+def read_table(spark: SparkSession, urls: list[str]) -> DataFrame:
+    """The groups table: columns image_id, group, and any others of the CSVs, one row an image_id, all strings.
+
+    A CSV names its groups `group` or `lesion_id`; an empty group links nothing. Several CSVs are laid over each
+    other.
+
+    Raises:
+        UserError: a file that isn't there or lacks a column, or an image_id with two values in one column.
+    """
+    files = [_read_csv(spark, url) for url in urls]
+    rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), files)
+    values = [name for name in rows.columns if name not in ("image_id", _FILE)]
+    merged = rows.where("image_id is not null").groupBy("image_id")
+    both = merged.agg(
+        *[F.min(_quoted(name)).alias(f"min {name}") for name in values],
+        *[F.max(_quoted(name)).alias(f"max {name}") for name in values],
+        F.array_sort(F.collect_set(_FILE)).alias(_FILE),
+    )
+    _refuse_conflicts(both, values)
+    return both.select("image_id", *[_quoted(f"min {name}").alias(name) for name in values])
+
+
+_FILE = "file of the row"
+
+
+def _refuse_conflicts(both: DataFrame, values: list[str]) -> None:
+    differs = [_quoted(f"min {name}") != _quoted(f"max {name}") for name in values]
+    conflict = both.where(reduce(lambda a, b: a | b, differs)).sort("image_id").first()
+    if conflict is None:
+        return
+    name = next(name for name in values if conflict[f"min {name}"] != conflict[f"max {name}"])
+    raise UserError(
+        f"input.groups={', '.join(conflict[_FILE])}: image_id {conflict['image_id']} has two values of {name}, "
+        f"{conflict[f'min {name}']} and {conflict[f'max {name}']}; keep one"
+    )
+
+
+def _read_csv(spark: SparkSession, url: str) -> DataFrame:
+    if not exists(url):
+        raise UserError(f"input.groups={url}: no such file")
+    table = spark.read.csv(_literal(url), header=True, ignoreLeadingWhiteSpace=True, ignoreTrailingWhiteSpace=True)
+    named = [name for name in GROUP_COLUMNS if name in table.columns]
+    if "image_id" not in table.columns or not named:
+        raise UserError(
+            f"input.groups={url}: its first line names {', '.join(table.columns)}; "
+            "it has to name image_id, and group or lesion_id"
+        )
+    return table.withColumnRenamed(named[0], "group").withColumn(_FILE, F.lit(url))
+
+
+def _literal(url: str) -> str:
+    """Hadoop takes brackets and the like for a pattern."""
+    return "".join(f"\\{c}" if c in "*?[]{}\\" else c for c in url)
+
+
+def _quoted(name: str) -> Column:
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
+def _large_star(edges: DataFrame) -> DataFrame:
+    """Each photograph's larger neighbours are linked to its smallest neighbour, or to itself."""
+    both = edges.union(edges.select("high", "low")).toDF("centre", "other")
+    smallest = F.least("centre", F.min("other").over(Window.partitionBy("centre")))
+    linked = both.select(smallest.alias("low"), F.col("other").alias("high"), "centre").where("high > centre")
+    return linked.select("low", "high").distinct()
+
+
+def _small_star(edges: DataFrame) -> DataFrame:
+    """Each photograph and its smaller neighbours are linked to the smallest of these."""
+    smallest = F.min("low").over(Window.partitionBy("high"))
+    linked = edges.select(smallest.alias("smallest"), F.explode(F.array("low", "high")).alias("other"))
+    return linked.where("smallest < other").toDF("low", "high").distinct()
+
+
+def _cut(edges: DataFrame) -> DataFrame:
+    """The same rows, computed now, their history forgotten: without that the plan doubles with every round.
+
+    Kept on the executors' disks, or where the session's checkpoint directory is, which outlives an executor.
+    """
+    kept = edges.sparkSession.sparkContext.getCheckpointDir() is not None
+    return edges.checkpoint() if kept else edges.localCheckpoint()
+
+
+def _checksum(edges: DataFrame) -> tuple[int, Decimal | None]:
+    [row] = edges.agg(F.count("*"), F.sum(F.xxhash64("low", "high").cast("decimal(20,0)"))).collect()
+    return row[0], row[1]
+
+
+def read_labels(spark: SparkSession, url: str) -> DataFrame:
+    """A table of labels: columns image_id and class of a CSV, one row an image_id.
+
+    Raises:
+        UserError: a file that isn't there or lacks a column, or an image_id with two classes.
+    """
+    if not exists(url):
+        raise UserError(f"split.relabel={url}: no such file")
+    table = spark.read.csv(_literal(url), header=True, ignoreLeadingWhiteSpace=True, ignoreTrailingWhiteSpace=True)
+    if not {"image_id", "class"} <= set(table.columns):
+        raise UserError(f"split.relabel={url}: its first line names {', '.join(table.columns)}, not image_id and class")
+    labels = table.select("image_id", "class").dropna().distinct()
+    twice = labels.groupBy("image_id").count().where("count > 1").sort("image_id").first()
+    if twice:
+        raise UserError(f"split.relabel={url}: image_id {twice['image_id']} has two classes; keep one")
+    return labels

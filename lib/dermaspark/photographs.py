@@ -1,0 +1,92 @@
+"""One pass over the photographs: each file is read once, and what is measured of it stands for it from then on."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, fields
+from math import ceil
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from dermaspark import storage
+from dermaspark.fingerprint import Fingerprint, fingerprint
+from dermaspark.photo import Unreadable, decode
+
+MAX_FILE_BYTES = 2**30  # a larger "photograph" is set aside before it is read
+PHOTOGRAPHS_PER_BATCH = 64  # in memory at a time, in each Python worker
+
+Measure = Callable[[bytes], Mapping[str, Any]]  # of a file's content; raises Unreadable
+
+_ARROW = {"long": pa.int64(), "string": pa.string(), "double": pa.float64(), "binary": pa.binary()}
+PIXELS = {"image": "binary"}
+FINGERPRINT = {
+    field.name: {int: "long", int | None: "long", str: "string", float: "double", bytes: "binary"}[field.type]
+    for field in fields(Fingerprint)
+}
+
+
+def measure_all(found: DataFrame, total: int, types: Mapping[str, str], measure: Measure) -> DataFrame:
+    """`found` with a column `status` ('ok', or why a photograph can't be read) and those that `measure` gives.
+
+    Args:
+        found: columns path and kind at least, as `catalog` gives them, without the files of kind 'other'.
+        total: about how many rows it has.
+        types: the SQL type of each column that `measure` gives; they are null where a photograph can't be read.
+    """
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for start in range(0, batch.num_rows, PHOTOGRAPHS_PER_BATCH):
+                chunk = batch.slice(start, PHOTOGRAPHS_PER_BATCH)
+                names = chunk.select(["path", "kind"]).to_pydict()
+                pairs = zip(names["path"], names["kind"], strict=True)
+                results = [measure_one(path, kind, measure) for path, kind in pairs]
+                columns = [pa.array([row.get(name) for _, row in results], _ARROW[types[name]]) for name in types]
+                yield pa.RecordBatch.from_arrays(
+                    [*chunk.columns, pa.array([status for status, _ in results], pa.string()), *columns],
+                    names=[*chunk.schema.names, "status", *types],
+                )
+
+    tasks = max(1, min(ceil(total / PHOTOGRAPHS_PER_BATCH), 10_000))
+    known = [f"{field.name} {field.dataType.simpleString()}" for field in found.schema]
+    added = ["status string", *(f"{name} {kind}" for name, kind in types.items())]
+    return found.repartition(tasks, "path").mapInArrow(read, ", ".join([*known, *added]))
+
+
+def measure_one(path: str, kind: str, measure: Measure) -> tuple[str, Mapping[str, Any]]:
+    """'ok' and what was measured, or why not and nothing."""
+    if kind == "misnamed":
+        return "the file's name is not UTF-8", {}
+    try:
+        fs, name = storage.locate(path)
+        if fs.size(name) > MAX_FILE_BYTES:
+            return f"larger than {MAX_FILE_BYTES >> 20} MiB", {}
+        return "ok", measure(storage.read_bytes(path))
+    except Unreadable as error:
+        return error.reason, {}
+    except OSError as error:
+        return f"no access ({type(error).__name__})", {}
+
+
+def fingerprint_all(found: DataFrame, total: int, max_pixels: int) -> DataFrame:
+    """`found` with a column `status` and the fields of each photograph's Fingerprint."""
+    return measure_all(found, total, FINGERPRINT, lambda data: asdict(fingerprint(data, max_pixels)))
+
+
+def read_pixels(found: DataFrame, total: int, height: int, width: int, max_pixels: int) -> DataFrame:
+    """`found` with a column `status` and `image`, uint8 (height, width, 3) as bytes."""
+
+    def measure(data: bytes) -> dict[str, bytes]:
+        return {"image": decode(data, height, width, max_pixels).tobytes()}
+
+    return measure_all(found, total, PIXELS, measure)
+
+
+def read_both(found: DataFrame, total: int, height: int, width: int, max_pixels: int) -> DataFrame:
+    """Pixels and fingerprint of each photograph, from one reading of the file."""
+
+    def measure(data: bytes) -> dict[str, Any]:
+        pixels = decode(data, height, width, max_pixels).tobytes()
+        return {"image": pixels, **asdict(fingerprint(data, max_pixels))}
+
+    return measure_all(found, total, {**PIXELS, **FINGERPRINT}, measure)

@@ -1,0 +1,172 @@
+"""Signatures: 53 bits of what a photograph looks like, and the keys under which its copies meet.
+
+A photograph's moments against Hermite functions (sines and cosines with a soft edge, nearly uncorrelated over
+photographs of a spot in the middle) change only in sign and order when it is flipped or turned by 90 degrees,
+so the signs of 53 of them in all 8 views are 8 signatures. A key is the signature cut down to one of three
+subsets of its bits, in the view where that is the smallest number: the same for all 8 views. A copy differs from
+its original in few bits, and those are of moments near zero, so a photograph is also filed under the keys that
+it would have with each of its weakest bits the other way (multi-probe hashing: Lv et al., VLDB 2007) and,
+as an original, under those of its own cropped versions.
+
+A copy and its original share a key in 99.8 % of the cases that were measured, two photographs of different
+lesions in one of 6,000.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermaspark.fingerprint import THUMBNAIL_SIDE
+
+# Which part of a side is left when up to 3 % is cropped from either end of it; the whole first.
+CROPS = [(start, 1 - end) for start, end in product((0.0, 0.015, 0.03), repeat=2)]
+ORDERS = 10  # of the Hermite functions along a side, 0 to 9
+HIGHEST_ORDER = 10  # of both sides together; finer detail does not outlive JPEG quality 30
+HIGHEST_ORDER_IN_KEYS = 9
+WIDTH = 0.3  # of the functions' Gaussian, in half sides
+SUBSETS = 3  # each key leaves out one third of the bits
+WEAKEST = 8  # bits that are tried the other way
+MIN_CONTRAST = 1.0  # grey levels, standard deviation; a flatter photograph looks like any other
+VIEWS = 8
+SUBSAMPLES = 16  # of a thumbnail's pixel, where the functions are averaged over it
+
+
+@dataclass(frozen=True)
+class Filed:
+    """Where photographs are filed: one row for each photograph and key, arrays of one length."""
+
+    photograph: NDArray[np.int64]  # its index
+    key: NDArray[np.int64]
+    signature: NDArray[np.int64]  # in the view that the key is of
+    whole: NDArray[np.bool_]  # of the whole photograph, not of a crop of it
+
+
+def file_under_keys(thumbnails: NDArray[np.uint8]) -> Filed:
+    """The keys of photographs with `thumbnails`, uint8 (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE).
+
+    About 80 rows a photograph; none for one whose contrast is under MIN_CONTRAST.
+    """
+    index = np.flatnonzero(thumbnails.std(axis=(1, 2)) >= MIN_CONTRAST)
+    whole, cropped = signatures(thumbnails[index])
+    key, signature = keys(np.concatenate([whole, cropped], axis=1))
+    per_photograph = key.shape[1]
+    photograph = np.repeat(index, per_photograph)
+    of_whole = np.tile(np.arange(per_photograph) < whole.shape[1] * SUBSETS, len(index))
+    order = np.lexsort((~of_whole, key.ravel(), photograph))
+    same = (np.diff(photograph[order]) == 0) & (np.diff(key.ravel()[order]) == 0)
+    kept = order[np.append(True, ~same)] if len(order) else order
+    return Filed(photograph[kept], key.ravel()[kept], signature.ravel()[kept], of_whole[kept])
+
+
+def signatures(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Signatures in all views.
+
+    Returns:
+        of the whole photograph, as it is and with each weak bit the other way: int64 (n, 1 + WEAKEST, VIEWS);
+        of its crops, the first of which is the whole: int64 (n, len(CROPS) ** 2, VIEWS).
+    """
+    n, crops = len(thumbnails), len(CROPS)
+    moments = _ALONG_SIDE @ thumbnails.astype(np.float32) @ _ALONG_SIDE.T
+    moments = moments.reshape(n, crops, ORDERS, crops, ORDERS).transpose(0, 1, 3, 2, 4)
+    features = (moments.reshape(n * crops**2, ORDERS**2) @ _FEATURES_OF_VIEWS).reshape(n, crops**2, VIEWS, 64)
+    signs = np.packbits(features > 0, axis=-1, bitorder="little").view("<i8")[..., 0]
+    strength = np.abs(features[:, 0, 0, : len(_FEATURES)])
+    weak = strength.argpartition(WEAKEST, axis=1)[:, :WEAKEST]
+    return np.concatenate([signs[:, :1], signs[:, :1] ^ _BIT_IN_VIEWS[weak]], axis=1), signs
+
+
+def keys(signs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Keys of signatures int64 (n, k, VIEWS), and each signature in its key's view: int64 (n, k * SUBSETS)."""
+    masked = signs[:, :, None, :] & _SUBSETS[:, None]
+    view = masked.argmin(axis=-1)[..., None]
+    key = np.take_along_axis(masked, view, -1)[..., 0] | (np.arange(SUBSETS) << 60)
+    signature = np.take_along_axis(signs[:, :, None, :], view, -1)[..., 0]
+    return key.reshape(len(signs), -1), signature.reshape(len(signs), -1)
+
+
+def _along_side() -> NDArray[np.float32]:
+    """Moments of one side: each crop's Hermite functions, averaged over pixels: (crops * ORDERS, side)."""
+    position = (np.arange(THUMBNAIL_SIDE * SUBSAMPLES) + 0.5) / (THUMBNAIL_SIDE * SUBSAMPLES)
+    blocks = []
+    for start, end in CROPS:
+        x = (2 * (position - start) / (end - start) - 1) / WIDTH
+        functions = [np.exp(-x * x / 2), np.sqrt(2) * x * np.exp(-x * x / 2)]
+        for k in range(2, ORDERS):
+            functions.append(np.sqrt(2 / k) * x * functions[-1] - np.sqrt((k - 1) / k) * functions[-2])
+        inside = (position >= start) & (position <= end)
+        blocks.append(np.array(functions) * inside / (end - start))
+    samples = np.concatenate(blocks).reshape(len(CROPS) * ORDERS, THUMBNAIL_SIDE, SUBSAMPLES)
+    averages: NDArray[np.float32] = samples.mean(axis=-1).astype(np.float32)
+    return averages
+
+
+def _orbits() -> list[list[NDArray[np.float64]]]:
+    """Sets of features that the 8 views only permute and negate, coarse before fine.
+
+    A feature is a linear function of the moments (ORDERS, ORDERS). Its mean over the 8 views is zero: features
+    that are the same in all views (of even orders alone) say little beyond 'a spot in the middle'.
+    """
+
+    def moment(u: int, v: int) -> NDArray[np.float64]:
+        unit = np.zeros((ORDERS, ORDERS))
+        unit[u, v] = 1
+        return unit
+
+    orbits: list[tuple[int, list[NDArray[np.float64]]]] = []
+    for u in range(ORDERS):
+        for v in range(min(u, HIGHEST_ORDER - u) + 1):
+            if (u + v) % 2:
+                orbits.append((u * u + v * v, [moment(u, v), moment(v, u)]))
+                continue
+            if u % 2:
+                orbits.append((u * u + v * v, [moment(u, v) + moment(v, u)]))
+            if u != v:
+                orbits.append((u * u + v * v, [moment(u, v) - moment(v, u)]))
+    return [features for _, features in sorted(orbits, key=lambda orbit: orbit[0])]
+
+
+def _in_view(feature: NDArray[np.float64], view: int) -> NDArray[np.float64]:
+    """The linear function that has, of a photograph, the value of `feature` of the photograph's view."""
+    sign = (-1.0) ** np.arange(ORDERS)
+    turned = feature * (sign[:, None] if view & 1 else 1) * (sign if view & 2 else 1)
+    return turned.T if view & 4 else turned
+
+
+def _subsets() -> NDArray[np.int64]:
+    """Masks of the bits of each key: the orbits are dealt to SUBSETS hands, and each key leaves out one."""
+    masks, bit, dealt = [0] * SUBSETS, 0, 0
+    for orbit in _ORBITS:
+        in_keys = np.argwhere(orbit[0])[0].sum() <= HIGHEST_ORDER_IN_KEYS
+        for _ in orbit:
+            for subset in range(SUBSETS):
+                masks[subset] |= (in_keys and dealt % SUBSETS != subset) << bit
+            bit += 1
+        dealt += int(in_keys)
+    return np.array(masks, np.int64)
+
+
+def _features_of_views() -> NDArray[np.float32]:
+    """From the moments of a photograph to its features in all views: (ORDERS**2, VIEWS * 64)."""
+    table = np.zeros((VIEWS, 64, ORDERS**2), np.float32)
+    for view in range(VIEWS):
+        for bit, feature in enumerate(_FEATURES):
+            table[view, bit] = _in_view(feature, view).ravel()
+    return table.reshape(VIEWS * 64, ORDERS**2).T.copy()
+
+
+def _bit_in_views() -> NDArray[np.int64]:
+    """Which bit of each view (a power of two) is the feature's that is bit i of the first: (bits, VIEWS)."""
+    table = _FEATURES_OF_VIEWS.T.reshape(VIEWS, 64, -1)[:, : len(_FEATURES)]
+    overlap = np.abs(np.einsum("fm,vgm->fvg", table[0], table))
+    bits: NDArray[np.int64] = np.int64(1) << overlap.argmax(axis=-1)
+    return bits
+
+
+_ORBITS = _orbits()
+_FEATURES = [feature for orbit in _ORBITS for feature in orbit]
+_ALONG_SIDE = _along_side()
+_FEATURES_OF_VIEWS = _features_of_views()
+_BIT_IN_VIEWS = _bit_in_views()
+_SUBSETS = _subsets()

@@ -1,0 +1,89 @@
+"""Writing the rows: training photographs in augmented copies, in an order and in files that the data alone decides."""
+
+from collections.abc import Iterable, Iterator
+from math import ceil
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from dermaspark.augment import Ranges, augment
+from dermaspark.config import Augment, Config, Image, to_dict
+from dermaspark.photographs import PHOTOGRAPHS_PER_BATCH
+
+ROWS_PER_GROUP = 256  # Parquet row group: about one batch of the reader's
+BYTES_PER_FILE = 32 << 20
+SMALLEST_FILE = 64  # rows; below it, fewer files than FILES_WANTED
+FILES_WANTED = 16  # for each split and copy, so that ranks and executors can share them
+
+ROWS_SCHEMA = "id string, image_id string, source string, label int, group string, image binary"
+OWN_COLUMNS = ("id", "image_id", "source", "label", "group", "image", "split", "copy", "bucket", "order")
+
+
+def bucket_count(rows: int, row_bytes: int) -> int:
+    """How many files the rows of a split are written to, for each copy; a function of the data alone."""
+    return max(1, min(FILES_WANTED, rows // SMALLEST_FILE), ceil(rows * row_bytes / BYTES_PER_FILE))
+
+
+def write_rows(
+    rows: DataFrame, classes: list[str], counts: dict[str, int], columns: list[str], config: Config, url: str
+) -> None:
+    """Write the rows by bucket of their `order`, so that partitions and executors don't decide the files."""
+    row_bytes = config.image.height * config.image.width * 3
+    buckets = {split: bucket_count(n, row_bytes) for split, n in counts.items()}
+    of_split = F.create_map(*[F.lit(x) for pair in buckets.items() for x in pair])
+    label = F.create_map(*[F.lit(x) for i, name in enumerate(classes) for x in (name, i)])
+    placed = rows.select(
+        *("id", "image_id", "source", "group", "image", "split", "order", *(quoted(name) for name in columns)),
+        label[F.col("class_name")].alias("label"),
+        # The upper 32 bits of `order` times the number of buckets: equal shares, in whole numbers.
+        F.shiftright(F.shiftright("order", 31) * of_split[F.col("split")], 32).cast("int").alias("bucket"),
+    )
+    ordered = placed.repartitionByRange(sum(buckets.values()), "split", "bucket")
+    ordered = ordered.sortWithinPartitions("split", "bucket", "order")
+    expand = copies_of(config.augment, config.image, config.split.seed, columns)
+    extra = "".join(f", {quoted(name)} string" for name in columns)
+    expanded = ordered.mapInArrow(expand, f"{ROWS_SCHEMA}{extra}, split string, copy int, bucket int")
+    # Concurrent writers keep the order of the rows; without them Spark would sort the pixels by folder.
+    spark = rows.sparkSession
+    spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", str(64 + 8 * (config.augment.copies + 1)))
+    writer = expanded.write.partitionBy("split", "copy", "bucket").option("compression", "none")
+    writer = writer.option("parquet.block.row.count.limit", ROWS_PER_GROUP)
+    writer.option("parquet.enable.dictionary#image", "false").parquet(url)
+
+
+def quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) -> Any:
+    """A mapInArrow function: each training row in `augment.copies` more copies, the others as they are."""
+    shape = (image.height, image.width, 3)
+    ranges = Ranges(**{name: value for name, value in to_dict(settings).items() if name != "copies"})
+    kept = ["id", "image_id", "source", "label", "group"]
+
+    def expand(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for start in range(0, batch.num_rows, PHOTOGRAPHS_PER_BATCH):
+                yield expand_chunk(batch.slice(start, PHOTOGRAPHS_PER_BATCH))
+
+    def expand_chunk(chunk: pa.RecordBatch) -> pa.RecordBatch:
+        images: list[bytes] = []
+        source_row: list[int] = []
+        copy: list[int] = []
+        keys = chunk.select(["id", "split", "image"]).to_pydict()
+        for row, (key, split, pixels) in enumerate(zip(keys["id"], keys["split"], keys["image"], strict=True)):
+            photograph = np.frombuffer(pixels, np.uint8).reshape(shape)
+            numbers = range(settings.copies + 1 if split == "train" else 1)
+            images += [augment(photograph, ranges, seed, key, number).tobytes() for number in numbers]
+            copy += numbers
+            source_row += [row] * len(numbers)
+        repeated = chunk.take(pa.array(source_row))
+        arrays = {name: repeated.column(name) for name in [*kept, *columns, "split", "bucket"]}
+        arrays |= {"image": pa.array(images, pa.binary()), "copy": pa.array(copy, pa.int32())}
+        names = [*kept, "image", *columns, "split", "copy", "bucket"]
+        return pa.RecordBatch.from_arrays([arrays[name] for name in names], names=names)
+
+    return expand
