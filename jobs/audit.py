@@ -3,13 +3,16 @@
 import sys
 from pathlib import Path
 
+from pyspark.sql import SparkSession
+
 JOBS = Path(__file__).resolve().parent
 sys.path.insert(0, str(JOBS.parent / "lib"))
 
 from dermaspark import examination, job  # noqa: E402 - the library is found by the line above
+from dermaspark.config import Config  # noqa: E402
 
 
-def audit(spark, config):
+def audit(spark: SparkSession, config: Config) -> None:
     figures = examination.examine(spark, config)
     for name, n in figures["counts"].items():
         print(f"{name.replace('_', ' '):<28} {n:>9,}")

@@ -3,13 +3,16 @@
 import sys
 from pathlib import Path
 
+from pyspark.sql import SparkSession
+
 JOBS = Path(__file__).resolve().parent
 sys.path.insert(0, str(JOBS.parent / "lib"))
 
 from dermaspark import evaluation, job, summary  # noqa: E402 - the library is found by the line above
+from dermaspark.config import Config  # noqa: E402
 
 
-def evaluate(spark, config):
+def evaluate(spark: SparkSession, config: Config) -> None:
     figures = evaluation.evaluate(spark, config)
     print(summary.as_text(figures))
     print()

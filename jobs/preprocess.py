@@ -3,13 +3,16 @@
 import sys
 from pathlib import Path
 
+from pyspark.sql import SparkSession
+
 JOBS = Path(__file__).resolve().parent
 sys.path.insert(0, str(JOBS.parent / "lib"))
 
 from dermaspark import job, preparation  # noqa: E402 - the library is found by the line above
+from dermaspark.config import Config  # noqa: E402
 
 
-def preprocess(spark, config):
+def preprocess(spark: SparkSession, config: Config) -> None:
     manifest = preparation.prepare(spark, config)
     counts = manifest.counts
     print(f"dataset      {config.output.path} ({len(manifest.classes)} classes, {len(manifest.files)} files)")

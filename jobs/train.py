@@ -3,13 +3,16 @@
 import sys
 from pathlib import Path
 
+from pyspark.sql import SparkSession
+
 JOBS = Path(__file__).resolve().parent
 sys.path.insert(0, str(JOBS.parent / "lib"))
 
 from dermaspark import job, run  # noqa: E402 - the library is found by the line above
+from dermaspark.config import Config  # noqa: E402
 
 
-def train(spark, config):
+def train(spark: SparkSession, config: Config) -> None:
     result = run.train(spark, config)
     best = result["history"][result["best_epoch"]]
     print(f"model    {config.model.path} (the best of {len(result['history'])} epochs, epoch {best['epoch'] + 1})")

@@ -19,10 +19,8 @@ Measure = Callable[[bytes], Mapping[str, Any]]  # of a file's content; raises Un
 
 _ARROW = {"long": pa.int64(), "string": pa.string(), "double": pa.float64(), "binary": pa.binary()}
 PIXELS = {"image": "binary"}
-FINGERPRINT = {
-    field.name: {int: "long", int | None: "long", str: "string", float: "double", bytes: "binary"}[field.type]
-    for field in fields(Fingerprint)
-}
+_SQL: dict[Any, str] = {int: "long", int | None: "long", str: "string", float: "double", bytes: "binary"}
+FINGERPRINT = {field.name: _SQL[field.type] for field in fields(Fingerprint)}
 
 
 def measure_all(found: DataFrame, total: int, types: Mapping[str, str], measure: Measure) -> DataFrame:

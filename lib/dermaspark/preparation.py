@@ -105,7 +105,7 @@ def preprocessing(image: Image, source: Input) -> dict[str, Any]:
 
 
 def count_found(found: DataFrame, folders: int) -> int:
-    kinds = {row["kind"]: row["count"] for row in found.groupBy("kind").count().collect()}
+    kinds: dict[str, int] = {row["kind"]: row["count"] for row in found.groupBy("kind").count().collect()}
     total = sum(n for kind, n in kinds.items() if kind != "other")
     log.info("found %d photographs in %d class folders, %d other files", total, folders, kinds.get("other", 0))
     return total
