@@ -2,8 +2,8 @@
 
     python scripts/fetch_isic.py OUT_DIR [--collections ID,ID] [--search QUERY] [--limit N] [--classes nine]
 
-For instance HAM10000's dermoscopic photographs: --collections 212 --search 'image_type:dermoscopic' (the numbers:
-`isic collection list`). The archive's own client does the talking: `pip install isic-cli`. OUT_DIR gets
+For instance HAM10000: --collections 212 (`isic collection list` has the numbers), or all that was taken through a
+dermatoscope: --search image_type:dermoscopic. The archive's own client is needed: `pip install isic-cli`. OUT_DIR gets
 <class>/<isic_id>.jpg, groups.csv (for input.groups), left_out.csv, the archive's metadata.csv and a README.txt with
 licences and sources. It is made as OUT_DIR.partial and takes its name when all of it is there and decodes; the same
 command goes on with a run that was cut off, and fetches again what is damaged in a finished one.
@@ -229,10 +229,11 @@ def _finish(folder: Path, arrangement: Arrangement, request: str) -> None:
     _write_table(folder / GROUPS, GROUP_COLUMNS, (row.values() for row in arrangement.groups))
     _write_table(folder / LEFT_OUT, ("isic_id", "diagnosis"), arrangement.left_out.items())
     shutil.rmtree(folder / STAGING)
+    sources = counted(row["source"] for row in arrangement.groups)
     about = (
         "Photographs of the ISIC Archive, fetched by scripts/fetch_isic.py. They stay under the licences below, most\n"
         "of which ask that their sources be named: groups.csv has licence and source of each.\n\n"
-        f"Asked for\n{request}\n{_summary(arrangement)}\nSources\n{counted(row['source'] for row in arrangement.groups)}"
+        f"Asked for\n{request}\n{_summary(arrangement)}\nSources\n{sources}"
     )
     _write(folder / README, about)
 

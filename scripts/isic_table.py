@@ -91,15 +91,14 @@ def read(file: Path) -> list[Row]:
 def arrange(rows: Sequence[Row], classes: Iterable[str] = CLASSES) -> Arrangement:
     """Images of `classes` by their class, the groups table of them, and the rest by diagnosis."""
     wanted = set(classes)
-    kept, images, left_out = [], {}, {}
+    images, left_out = {}, {}
     for row in rows:
         name = class_of(row)
         if name in wanted:
-            kept.append(row)
             images[row["isic_id"]] = Image(name, _size(row))
         else:
             left_out[row["isic_id"]] = diagnosis(row)
-    return Arrangement(images, groups_table(kept), left_out)
+    return Arrangement(images, [row for row in groups_table(rows) if row["image_id"] in images], left_out)
 
 
 def class_of(row: Row) -> str | None:
