@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dermaspark.errors import UserError
 from dermaspark.photo import Unreadable, decode, inspect
-from isic_table import CLASSES, GROUP_COLUMNS, Arrangement, Image, arrange, counted, read
+from isic_table import CLASSES, GROUP_COLUMNS, Arrangement, Image, about, arrange, read, summary
 
 IMAGES_PER_CALL = 100  # of the client: their ids go into one address, which servers take up to some 4,000 characters
 REQUEST, METADATA, GROUPS, LEFT_OUT, README = "request.txt", "metadata.csv", "groups.csv", "left_out.csv", "README.txt"
@@ -75,7 +75,7 @@ def fetch(out_dir: Path, asked: Mapping[str, str], classes: Sequence[str]) -> No
     _write(partial / REQUEST, request)
     _fetch_metadata(partial, asked)
     arrangement = _arranged(partial, classes)
-    print(_summary(arrangement))
+    print(summary(arrangement))
     _fetch_images(partial, arrangement.images)
     _finish(partial, arrangement, request)
     partial.replace(place)
@@ -113,7 +113,9 @@ def _refuse_another(folder: Path, request: str) -> None:
 def _fetch_metadata(folder: Path, asked: Mapping[str, str]) -> None:
     if (folder / METADATA).is_file():
         return
-    print("asking the archive for its metadata: minutes, where many images are chosen")
+    print(
+        "asking the archive for its metadata (minutes for many images; out of reach, the client tries for half an hour)"
+    )
     staged = folder / STAGING / "chosen.csv"
     staged.parent.mkdir(exist_ok=True)
     _isic("metadata", "download", *(part for item in asked.items() for part in item), "--outfile", str(staged))
@@ -156,11 +158,14 @@ def _isic(*arguments: str) -> None:
         [client, *arguments], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
     )
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        reason = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
-        raise UserError(
-            f"isic {' '.join(arguments[:2])} failed ({done.returncode}): {reason}; the same command goes on from here"
-        )
+        raise UserError(f"isic {' '.join(arguments[:2])} failed, status {done.returncode}: {_reason(done.stderr)}")
+
+
+def _reason(stderr: str) -> str:
+    """What the client says went wrong: its last line with an error, and the next where that one ends in a colon."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()] or ["no message"]
+    last = max((i for i, line in enumerate(lines) if "error" in line.lower()), default=len(lines) - 1)
+    return " ".join(lines[last : last + 2]) if lines[last].endswith(":") else lines[last]
 
 
 # --------------------------------------------------------------------------------------------------- on the disk
@@ -229,23 +234,7 @@ def _finish(folder: Path, arrangement: Arrangement, request: str) -> None:
     _write_table(folder / GROUPS, GROUP_COLUMNS, (row.values() for row in arrangement.groups))
     _write_table(folder / LEFT_OUT, ("isic_id", "diagnosis"), arrangement.left_out.items())
     shutil.rmtree(folder / STAGING)
-    sources = counted(row["source"] for row in arrangement.groups)
-    about = (
-        "Photographs of the ISIC Archive, fetched by scripts/fetch_isic.py. They stay under the licences below, most\n"
-        "of which ask that their sources be named: groups.csv has licence and source of each.\n\n"
-        f"Asked for\n{request}\n{_summary(arrangement)}\nSources\n{sources}"
-    )
-    _write(folder / README, about)
-
-
-def _summary(arrangement: Arrangement) -> str:
-    classes = [image.class_name for image in arrangement.images.values()]
-    licences = [row["license"] or "none given" for row in arrangement.groups]
-    left_out = arrangement.left_out.values()
-    return (
-        f"Photographs by class ({len(classes)})\n{counted(classes)}\nLicences\n{counted(licences)}\n"
-        f"Left out, by diagnosis ({len(left_out)})\n{counted(left_out)}"
-    )
+    _write(folder / README, about(arrangement, request))
 
 
 def _write_table(file: Path, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -127,7 +127,28 @@ def groups_table(rows: Sequence[Row]) -> list[dict[str, str]]:
     return table
 
 
-def counted(values: Iterable[str]) -> str:
+def summary(arrangement: Arrangement) -> str:
+    """Counts by class, by licence and, of what is left out, by diagnosis."""
+    classes = [image.class_name for image in arrangement.images.values()]
+    licences = [row["license"] or "none given" for row in arrangement.groups]
+    left_out = arrangement.left_out.values()
+    return (
+        f"Photographs by class ({len(classes)})\n{_counted(classes)}\nLicences\n{_counted(licences)}\n"
+        f"Left out, by diagnosis ({len(left_out)})\n{_counted(left_out)}"
+    )
+
+
+def about(arrangement: Arrangement, request: str) -> str:
+    """The page that lies with the photographs: what was asked for, what there is, and whose it is."""
+    sources = _counted(row["source"] for row in arrangement.groups)
+    return (
+        "Photographs of the ISIC Archive, fetched by scripts/fetch_isic.py. They stay under the licences below, most\n"
+        "of which ask that their sources be named: groups.csv has licence and source of each.\n\n"
+        f"Asked for\n{request}\n{summary(arrangement)}\nSources\n{sources}"
+    )
+
+
+def _counted(values: Iterable[str]) -> str:
     """A line for each value with the number of it, the most common first."""
     most_common = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
     return "".join(f"  {count:7d}  {value}\n" for value, count in most_common)

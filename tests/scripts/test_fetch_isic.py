@@ -58,8 +58,8 @@ if noun == "metadata":
         header, *rows = csv.reader(stream)
     rows = [] if options.get("--search") == "sex:nobody" else rows
     with open(options["--outfile"], "w", encoding="utf-8", newline="") as stream:
-        if (archive / "offline").exists():
-            sys.exit("ConnectionError: no route to the archive")
+        if (archive / "refuses").exists():
+            sys.exit("Usage: isic ...\n\nError: Invalid value for '--search':\n\nNo such field.\nHelp is in the manual")
         if rows:
             csv.writer(stream).writerows([header, *rows[: int(options.get("--limit", 0)) or None]])
 else:
@@ -294,7 +294,7 @@ def test_a_run_that_failed_half_way_leaves_no_set_and_the_same_command_goes_on(a
     (archive.folder / "images left").write_text("14")
     assert run(out) == 1
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith("fetch_isic: isic image download failed (1): ConnectionError: no route to the archive;")
+    assert message == "fetch_isic: isic image download failed, status 1: ConnectionError: no route to the archive"
     assert not out.exists()
     assert len(photographs(tmp_path / "set.partial")) == 14
     asked_before = archive.fetched
@@ -346,10 +346,11 @@ def test_no_set_is_finished_while_an_image_is_not_whole(archive, tmp_path, capsy
 
 def test_half_a_table_is_not_taken_for_the_table(archive, tmp_path, capsys) -> None:
     out = tmp_path / "set"
-    (archive.folder / "offline").touch()
+    (archive.folder / "refuses").touch()
     assert run(out) == 1
-    assert "isic metadata download failed" in capsys.readouterr().err
-    (archive.folder / "offline").unlink()
+    said = "isic metadata download failed, status 1: Error: Invalid value for '--search': No such field.\n"
+    assert capsys.readouterr().err == f"fetch_isic: {said}"
+    (archive.folder / "refuses").unlink()
     assert run(out) == 0
     assert len(photographs(out)) == PHOTOGRAPHS
 
