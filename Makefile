@@ -1,12 +1,15 @@
 # What a person or CI runs. Every variable can be set on the command line: make demo MASTER=spark://host:7077
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint evaluate lock clean
+.PHONY: help setup demo test lint audit crossval evaluate lock clean
 
 MASTER ?= local[2]
 DATA   ?= runs/demo/dataset
 MODEL  ?= runs/demo/model
 REPORT ?= runs/demo/report
+INPUT  ?= $(PHOTOGRAPHS)
+OUT    ?= runs/crossval
+CONFIG ?= conf/default.yaml
 
 PHOTOGRAPHS := runs/demo/photographs
 
@@ -36,6 +39,14 @@ lint: setup ## ruff and mypy
 	@ruff check .
 	@ruff format --check .
 	@mypy
+
+audit: setup ## what is wrong with the photographs of INPUT, into REPORT [GROUPS_CSV=table.csv]
+	@$(SUBMIT) jobs/audit.py input.path='$(INPUT)' report.path='$(REPORT)' \
+	  $(if $(GROUPS_CSV),input.groups='$(GROUPS_CSV)') $(ARGS)
+
+crossval: setup ## grouped cross-validation of INPUT, into OUT [GROUPS_CSV=table.csv] [CONFIG=conf/default.yaml]
+	@$(SUBMIT) jobs/crossval.py --config '$(CONFIG)' input.path='$(INPUT)' output.path='$(OUT)' \
+	  $(if $(GROUPS_CSV),input.groups='$(GROUPS_CSV)') $(ARGS)
 
 evaluate: setup ## score DATA with MODEL into REPORT (ARGS goes to the job)
 	@$(SUBMIT) jobs/evaluate.py data.path='$(DATA)' model.path='$(MODEL)' report.path='$(REPORT)' $(ARGS)

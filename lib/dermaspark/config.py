@@ -106,7 +106,7 @@ class Network:
 @dataclass(frozen=True)
 class Train:
     num_processes: int = 2  # Horovod ranks, one Spark task each
-    epochs: int = 40
+    epochs: int = 60
     batch_size: int = 64  # the global batch: rows of one step over all ranks
     learning_rate: float = 3e-4
     scale_learning_rate: bool = False  # by the number of ranks (with a global batch that grows with them)

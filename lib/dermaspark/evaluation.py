@@ -37,22 +37,47 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
     scored = scoring.score_dataset(spark, model_url, document["classes"], data_url, manifest)
     scored.write.parquet(predictions_url)
     predictions = spark.read.parquet(predictions_url)
-    check_counts(predictions, manifest, predictions_url)
+    check_counts(predictions, manifest.counts["found"] - manifest.counts["left_out"], predictions_url)
 
     # ---- count and report ----
-    prior = [document["class_counts"].get(name, 0) for name in document["classes"]]
-    by = ["source", *manifest.columns]
-    sums = tally(predictions, document["classes"], by, [n / sum(prior) for n in prior])
-    figures = metrics.document(
-        sums,
+    return report_on(
+        predictions,
+        report_url,
+        classes=document["classes"],
+        class_counts=document["class_counts"],
+        columns=manifest.columns,
         dataset={"path": data_url, "id": manifest.id, "counts": manifest.counts, "sources": manifest.sources},
         model={"path": model_url, **document["training"]},
         protocol=manifest.protocol,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        history=document["history"],
     )
-    page = report.page(figures, sums.curves, document["history"])
-    storage.write_bytes(storage.join(report_url, PAGE), page.encode())
-    storage.write_json(storage.join(report_url, METRICS), figures)
+
+
+def report_on(
+    predictions: DataFrame,
+    url: str,
+    *,
+    classes: list[str],
+    class_counts: dict[str, int],
+    columns: list[str],
+    dataset: dict[str, Any],
+    model: dict[str, Any],
+    protocol: dict[str, Any],
+    history: list[dict[str, float]],
+) -> dict[str, Any]:
+    """Count the predictions, write the page and, last, metrics.json; return what it holds.
+
+    Args:
+        class_counts: of the training photographs, which are the prior of the figures.
+        columns: of the groups table, by whose values there are figures too.
+    """
+    prior = [class_counts.get(name, 0) for name in classes]
+    sums = tally(predictions, classes, ["source", *columns], [n / sum(prior) for n in prior])
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    figures = metrics.document(sums, dataset=dataset, model=model, protocol=protocol, created=created)
+    page = report.page(figures, sums.curves, history)
+    storage.write_bytes(storage.join(url, PAGE), page.encode())
+    storage.write_json(storage.join(url, METRICS), figures)
     return figures
 
 
@@ -70,9 +95,8 @@ def check_match(data_url: str, manifest: Manifest, model_url: str, document: dic
             )
 
 
-def check_counts(predictions: DataFrame, manifest: Manifest, url: str) -> None:
-    """Rows in = rows out: every photograph that was found and not left out has one row."""
-    expected = manifest.counts["found"] - manifest.counts["left_out"]
+def check_counts(predictions: DataFrame, expected: int, url: str) -> None:
+    """Rows in = rows out: one row for each photograph that there should be one for."""
     n, ids = predictions.count(), predictions.select("id").distinct().count()
     if not n == ids == expected:
         raise RuntimeError(f"{url}: {n} rows of {ids} photographs where {expected} were expected")

@@ -67,7 +67,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     splits = divide(judged, config.split).persist(StorageLevel.DISK_ONLY)
     left_out = leave_out(splits, readable, url)
     class_counts = count_classes(splits)
-    classes = catalog.class_names({(split, name): n for split, by in class_counts.items() for name, n in by.items()})
+    classes = catalog.class_names(count_given(splits))
     counts = {split: sum(class_counts[split].values()) for split in SPLITS}
     log.info("split: %s, left out %d", ", ".join(f"{s} {n}" for s, n in counts.items()), sum(left_out.values()))
 
@@ -190,6 +190,12 @@ def count_classes(splits: DataFrame) -> dict[str, dict[str, int]]:
     for row in sorted(counted.collect()):
         result[row["split"]][row["class_name"]] = row["count"]
     return result
+
+
+def count_given(splits: DataFrame) -> dict[tuple[str, str], int]:
+    """Photographs by the split that their folder gives them and class: what the classes are taken from."""
+    rows = splits.where("reason is null").groupBy("given_split", "class_name").count().collect()
+    return {(row["given_split"], row["class_name"]): row["count"] for row in rows}
 
 
 def protocol(judged: DataFrame, config: Config, has_table: bool) -> dict[str, Any]:

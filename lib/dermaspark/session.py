@@ -34,6 +34,8 @@ def spark_session(name: str, log_level: str) -> Iterator[SparkSession]:
     defaults["spark.log.level"] = "WARN" if log_level == "debug" else "OFF"
     defaults["spark.ui.showConsoleProgress"] = str(sys.stderr.isatty()).lower()
     if conf.get("spark.master", "local[*]").startswith("local"):
+        # One machine: Spark's 200 partitions a shuffle are for clusters.
+        defaults["spark.sql.shuffle.partitions"] = "8"
         defaults["spark.driver.host"] = defaults["spark.driver.bindAddress"] = "127.0.0.1"
     for key, value in defaults.items():
         conf.setIfMissing(key, value)

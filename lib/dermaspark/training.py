@@ -252,7 +252,7 @@ def _optimizer(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
 def _class_weights(manifest: Manifest, balanced: bool) -> NDArray[np.float64]:
     """(classes,) weights whose mean over the training rows is 1: equal, or each class the same in total."""
     counts = np.array([manifest.class_counts["train"].get(name, 0) for name in manifest.classes], float)
-    return counts.sum() / (len(counts) * counts) if balanced else np.ones(len(counts))
+    return counts.sum() / (len(counts) * np.maximum(counts, 1)) if balanced else np.ones(len(counts))
 
 
 def _correct(logits: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,92 @@
+"""Cross-validation: each photograph scored by a model that did not see its group, all of them counted together."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dermaspark import bundle, dataset, evaluation, scoring, storage
+from dermaspark.config import Config, Data, Model, Output
+from dermaspark.preparation import prepare
+from dermaspark.run import train
+
+log = logging.getLogger("dermaspark")
+
+FOLDS = 5
+OUT_OF_FOLD = "out_of_fold"
+DEFAULT_OUTPUT = "runs/crossval"
+ENTRIES = (*evaluation.ENTRIES, "fold-*")
+
+
+def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
+    """Preprocess, train and score every fold, and write the pooled figures; an interrupted run goes on.
+
+    Returns:
+        what metrics.json holds: its one split is 'out_of_fold'.
+
+    Raises:
+        UserError: as from preprocessing, training and evaluation.
+    """
+    url = storage.resolve(config.output.path or DEFAULT_OUTPUT)
+    folds = config.split.folds or FOLDS
+    if config.overwrite or storage.exists(storage.join(url, evaluation.METRICS)):
+        storage.claim(url, evaluation.METRICS, "output.path", config.overwrite, ENTRIES)
+    for fold in range(folds):
+        log.info("fold %d of %d", fold + 1, folds)
+        run_fold(spark, fold_config(config, folds, fold, url))
+    manifests = [dataset.read_manifest(fold_config(config, folds, fold, url).data.path) for fold in range(folds)]
+    models = [fold_config(config, folds, fold, url).model.path for fold in range(folds)]
+    storage.remove(storage.join(url, evaluation.PREDICTIONS))
+    for model_url, manifest in zip(models, manifests, strict=True):
+        scored = score_fold(spark, model_url, manifest)
+        scored.write.mode("append").parquet(storage.join(url, evaluation.PREDICTIONS))
+    predictions = spark.read.parquet(storage.join(url, evaluation.PREDICTIONS))
+    evaluation.check_counts(predictions, sum(manifest.counts["test"] for manifest in manifests), url)
+    first, document = manifests[0], bundle.read_document(models[0])
+    n = {name: sum(manifest.class_counts["train"].get(name, 0) for manifest in manifests) for name in first.classes}
+    protocol = {name: value for name, value in first.protocol.items() if name != "fold"}
+    return evaluation.report_on(
+        predictions,
+        url,
+        classes=first.classes,
+        class_counts=n,
+        columns=first.columns,
+        dataset={
+            "counts": {"found": first.counts["found"], OUT_OF_FOLD: predictions.count()},
+            "sources": first.sources,
+        },
+        model=document["training"],
+        protocol=protocol,
+        history=[],
+    )
+
+
+def fold_config(config: Config, folds: int, fold: int, url: str) -> Config:
+    """The configuration of one fold's jobs, in a folder of its own."""
+    folder = storage.join(url, f"fold-{fold}")
+    return replace(
+        config,
+        split=replace(config.split, folds=folds, fold=fold),
+        output=Output(storage.join(folder, "dataset")),
+        data=Data(storage.join(folder, "dataset")),
+        model=Model(storage.join(folder, "model")),
+        overwrite=False,
+    )
+
+
+def run_fold(spark: SparkSession, config: Config) -> None:
+    """Preprocess and train, as far as an earlier run has not."""
+    if not storage.exists(storage.join(config.data.path, dataset.MANIFEST)):
+        prepare(spark, config)
+    if not storage.exists(storage.join(config.model.path, bundle.DOCUMENT)):
+        train(spark, config)
+
+
+def score_fold(spark: SparkSession, model_url: str, manifest: dataset.Manifest) -> DataFrame:
+    """Predictions for the photographs that the fold held back."""
+    held_back = replace(manifest, files=manifest.of("test"))
+    data_url = model_url.removesuffix("model") + "dataset"
+    scored = scoring.score_dataset(spark, model_url, manifest.classes, data_url, held_back)
+    return scored.where("split = 'test' and status = 'ok'").withColumn("split", F.lit(OUT_OF_FOLD))
