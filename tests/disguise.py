@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -9,6 +10,7 @@ from PIL import Image, ImageEnhance
 Disguise = Callable[[Image.Image], Image.Image]
 
 
+@cache
 def lesion(seed: int, size: tuple[int, int] = (300, 225)) -> Image.Image:
     """A drawn lesion: pigment on skin, with hairs; another one for each seed."""
     rng = np.random.default_rng(seed)

@@ -33,8 +33,8 @@ def test_a_camera_that_tells_the_class_is_named():
 
 
 def test_a_photograph_is_not_predicted_from_its_copies():
-    """Ten copies each, without signal: a forest that saw a copy would name the class from its bytes."""
-    copies = pd.concat([sample(30)] * 10, ignore_index=True)
+    """Eight copies each, without signal: a forest that saw a copy would name the class from its bytes."""
+    copies = pd.concat([sample(30)] * 8, ignore_index=True)
     copies["id"] = [f"{i:05d}" for i in range(len(copies))]
     assert canary(copies)["all"].balanced_accuracy < 0.5
     alone = canary(copies.assign(group=copies["id"]))

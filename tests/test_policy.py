@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from conftest import CLASSES, draw_source, picture
-
 from dermaspark.dataset import read_manifest
 from dermaspark.policy import CONFLICT, LEAK
 from dermaspark.preparation import prepare

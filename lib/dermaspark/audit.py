@@ -10,8 +10,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from dermaspark import storage
-from dermaspark.audit_page import render
+from dermaspark import audit_page, storage
 from dermaspark.canary import FEATURES, balanced_accuracy_of_source, canary, cramers_v
 from dermaspark.copies import NearCopies, count_pairs, near_copies, same_pixels, star
 from dermaspark.facts import OTHER, class_facts, reasons
@@ -88,8 +87,7 @@ def audit(photographs: DataFrame, table: DataFrame | None, near: bool, seed: int
     sample = _sample(readable, linked.groups).persist(StorageLevel.DISK_ONLY)
     figures = {
         "counts": {
-            "photographs": photographs.count(),
-            "unreadable": unreadable.count(),
+            **_found_counts(photographs),
             "exact_copy_pairs": count_pairs(readable, "byte_hash"),
             "pixel_copy_pairs": count_pairs(readable, "pixel_hash"),
             **_near_counts(linked.near),
@@ -117,7 +115,7 @@ def write(spark: SparkSession, found: Audit, url: str) -> None:
     for name, table in found.tables.items():
         ordered = table.sort("group", "id") if "group" in table.columns else table.sort(table.columns[0])
         ordered.write.parquet(storage.join(url, name))
-    page = render(spark, found.figures, found.tables, found.sample)
+    page = audit_page.render(spark, found.figures, found.tables, found.sample)
     storage.write_bytes(storage.join(url, PAGE), page.encode())
     storage.write_json(storage.join(url, DOCUMENT), found.figures)
 
@@ -131,6 +129,12 @@ def _members(readable: DataFrame, groups: DataFrame) -> DataFrame:
         (F.min("class_name") != F.max("class_name")).alias("across_classes"),
     )
     return placed.join(of_group, "group")
+
+
+def _found_counts(photographs: DataFrame) -> dict[str, int]:
+    unreadable = F.count_if(F.col("status") != "ok").alias("unreadable")
+    [row] = photographs.agg(F.count("*").alias("photographs"), unreadable).collect()
+    return {name: int(value) for name, value in row.asDict().items()}
 
 
 def _near_counts(near: NearCopies | None) -> dict[str, int]:
@@ -176,12 +180,12 @@ def _source(readable: DataFrame, table: DataFrame | None) -> dict[str, Any] | No
     if table is not None and "source" in table.columns:
         placed = placed.drop("source").join(table.select("image_id", "source"), "image_id").dropna()
     sizes = placed.groupBy("source").count()
+    if sizes.limit(2).count() < 2:
+        return None
     largest = sizes.sort(F.desc("count"), "source").limit(MAX_SOURCES).select("source", F.lit(1).alias("large"))
     named = placed.join(F.broadcast(largest), "source", "left")
     merged = named.groupBy(F.expr("if(large = 1, source, null)").alias("source"), "class_name").count()
     counted: pd.DataFrame = merged.na.fill(OTHER, ["source"]).toPandas()
-    if counted["source"].nunique() < 2:
-        return None
     counts = counted.pivot_table(index="source", columns="class_name", values="count", fill_value=0)
     array = counts.to_numpy().astype(np.int64)
     return {

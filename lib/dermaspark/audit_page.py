@@ -40,8 +40,11 @@ def render(spark: SparkSession, figures: dict[str, Any], tables: dict[str, DataF
     for row in rows.collect():
         sheets[row["class_name"]].append(row.asDict())
     groups = {
-        "leaks": groups_shown(tables["leaks"], tables["pairs"], "given_split"),
-        "conflicts": groups_shown(tables["conflicts"], tables["pairs"], "class_name"),
+        name: groups_shown(tables[name], tables["pairs"], side) if figures["counts"][count] else []
+        for name, side, count in (
+            ("leaks", "given_split", "groups_across_splits"),
+            ("conflicts", "class_name", "groups_across_classes"),
+        )
     }
     shown = [one for sheet in sheets.values() for one in sheet]
     shown += [one for found in groups.values() for group in found for one in group["photographs"]]
@@ -115,10 +118,10 @@ def picture(data: bytes) -> bytes | None:
 
 def histograms(classes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Markup]]:
     """For each class an SVG of its mean colours and one of its sizes, on the same axes for all classes."""
-    bins = [int(i) for facts in classes.values() for i in facts.get("side", {})]
+    bins = [int(i) for facts in classes.values() for i in facts["side"]]
     found = {}
     for number, (name, facts) in enumerate(classes.items()):
-        if "side" in facts:
+        if facts["side"]:
             colour = _colours(facts["colour"], f"colour{number}")
             found[name] = {"colour": colour, "side": _sides(facts["side"], min(bins), max(bins), f"side{number}")}
     return found

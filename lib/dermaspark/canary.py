@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 FEATURES = ("width", "height", "bytes", "jpeg_quality", "red", "green", "blue")
 FOLDS = 5
-TREES = 60
+TREES = 40
 SMALLEST_LEAF = 5  # photographs
 
 

@@ -3,7 +3,6 @@
 import json
 
 import pyarrow.parquet as pq
-
 from dermaspark.crossval import cross_validate
 
 SMALL = ("image.height=16", "image.width=16", "augment.copies=0", "audit.near_copies=false")
