@@ -8,8 +8,8 @@ its original in few bits, and those are of moments near zero, so a photograph is
 it would have with each of its weakest bits the other way (multi-probe hashing: Lv et al., VLDB 2007) and,
 as an original, under those of its own cropped versions.
 
-A copy and its original share a key in 99.8 % of the cases that were measured, two photographs of different
-lesions in one of 6,000.
+Of 8,500 disguised copies 99.8 % share a key with their originals; of the pairs of 6,475 different dermoscopic
+photographs, one in 3,800 does.
 """
 
 from dataclasses import dataclass
