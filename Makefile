@@ -1,7 +1,7 @@
 # What a person or CI runs. Every variable can be set on the command line: make demo MASTER=spark://host:7077
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint audit crossval evaluate lock clean
+.PHONY: help setup demo test chaos lint audit crossval evaluate lock clean
 
 MASTER ?= local[2]
 DATA   ?= runs/demo/dataset
@@ -34,6 +34,9 @@ demo: setup ## drawn photographs -> dataset -> model on two ranks -> report
 
 test: setup ## all tests (PYTEST_ARGS goes to pytest)
 	@pytest -q $(PYTEST_ARGS)
+
+chaos: setup ## kill -9 processes of training runs at random moments on a standalone cluster (ARGS='--times 10 --seed 0')
+	@python scripts/chaos.py $(ARGS)
 
 lint: setup ## ruff and mypy
 	@ruff check .
