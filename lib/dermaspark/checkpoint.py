@@ -1,11 +1,13 @@
 """Checkpoints of an unfinished run: written whole or not at all, checked when read, never unpickled."""
 
+import errno
 import hashlib
 import io
 import json
 import logging
 import posixpath
 import re
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,10 @@ log = logging.getLogger("dermaspark")
 # The hash of a file's content is in its name: nothing else has to be right for it to be checked.
 NAME = re.compile(r"^checkpoint-(\d{5})-(\d{7})-([0-9a-f]{32})\.npz$")
 KEPT = 2  # so that the one before is there when the last is damaged
+# What a write that was cut off by a kill leaves (storage.write_bytes).
+LEFT_BEHIND = re.compile(r"^\.checkpoint-\d{5}-\d{7}-[0-9a-f]{32}\.npz\.[0-9a-f]{32}$")
+# No new start of the ranks mends these: a full disk, a quota, a limit, no permission.
+HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 STATE = "state"  # the array that holds the JSON of everything that is not an array
 
 
@@ -40,11 +46,23 @@ class CheckpointStore:
         self.url = url
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Add a checkpoint, then drop those that are no longer needed."""
+        """Add a checkpoint, then drop those that are no longer needed.
+
+        Raises:
+            UserError: the folder can't take it; the checkpoints before it are as they were.
+        """
         data = _pack(checkpoint)
         digest = hashlib.sha256(data).hexdigest()[:32]
         name = f"checkpoint-{checkpoint.epoch:05d}-{checkpoint.step:07d}-{digest}.npz"
-        storage.write_bytes(storage.join(self.url, name), data)
+        try:
+            storage.write_bytes(storage.join(self.url, name), data)
+        except OSError as error:
+            if error.errno not in HOPELESS:
+                raise
+            raise UserError(
+                f"{self.url}: can't take a checkpoint of {len(data)} bytes ({error.strerror}); mend that and start "
+                "again: the run goes on from the checkpoint before it"
+            ) from error
         self._drop_old()
 
     def read_last(self, whole_epoch: bool = False) -> Checkpoint | None:
@@ -52,34 +70,37 @@ class CheckpointStore:
 
         Args:
             whole_epoch: only one that stands at the start of an epoch (another number of ranks goes on from there).
+
+        Raises:
+            UserError: the newest that is whole was not written by this module.
         """
         for name in reversed(self._names()):
             if whole_epoch and _place(name)[1] != 0:
                 continue
             data = storage.read_bytes(storage.join(self.url, name))
             if hashlib.sha256(data).hexdigest()[:32] == _place(name)[2]:
-                return _unpack(data, name)
-            log.warning("%s: is damaged; using the checkpoint before it", storage.join(self.url, name))
+                return _unpack(data, storage.join(self.url, name), _place(name)[:2])
+            log.warning("%s: is damaged; using what was before it", storage.join(self.url, name))
         return None
 
     def clear(self) -> None:
-        for name in self._names():
+        for name in self._names() + self._names(LEFT_BEHIND):
             storage.remove(storage.join(self.url, name))
 
-    def _names(self) -> list[str]:
-        """Names of the checkpoints, oldest first."""
+    def _names(self, pattern: re.Pattern[str] = NAME) -> list[str]:
+        """Names of the checkpoints, oldest first; of whatever else is in the folder nothing is touched."""
         fs, path = storage.locate(self.url)
         if not fs.exists(path):
             return []
         fs.invalidate_cache()
-        return sorted(n for n in (posixpath.basename(p) for p in fs.ls(path, detail=False)) if NAME.match(n))
+        return sorted(n for n in (posixpath.basename(p) for p in fs.ls(path, detail=False)) if pattern.match(n))
 
     def _drop_old(self) -> None:
         names = self._names()
         at_epoch_start = [name for name in names if _place(name)[1] == 0]
-        for name in names:
-            if name not in names[-KEPT:] and name not in at_epoch_start[-KEPT:]:
-                storage.remove(storage.join(self.url, name))
+        old = [name for name in names if name not in names[-KEPT:] and name not in at_epoch_start[-KEPT:]]
+        for name in old + self._names(LEFT_BEHIND):
+            storage.remove(storage.join(self.url, name))
 
 
 def check_identity(url: str, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -106,8 +127,18 @@ def _pack(checkpoint: Checkpoint) -> bytes:
     return buffer.getvalue()
 
 
-def _unpack(data: bytes, name: str) -> Checkpoint:
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        state = json.loads(file[STATE].tobytes())
-        arrays = {key: file[key] for key in file.files if key != STATE}
-    return Checkpoint(state["epoch"], state["step"], arrays, state["state"])
+def _unpack(data: bytes, url: str, place: tuple[int, int]) -> Checkpoint:
+    """Raises UserError for what `_pack` did not make: an array of Python objects (a pickle), another archive."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in file.zip.infolist()):
+                raise ValueError("it is compressed, so its size in memory is not known")
+            arrays = {key: file[key] for key in file.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("it holds something that is no array")
+        state = json.loads(arrays.pop(STATE).tobytes())
+        if (state["epoch"], state["step"]) != place:
+            raise ValueError("it stands elsewhere than its name says")
+        return Checkpoint(*place, arrays, state["state"])
+    except (ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise UserError(f"{url}: is not a checkpoint of this version ({error}); remove it") from error

@@ -12,6 +12,7 @@ from dermaspark import distributed
 from dermaspark.checkpoint import Checkpoint, CheckpointStore, check_identity
 from dermaspark.config import to_dict
 from dermaspark.dataset import digest
+from dermaspark.errors import UserError
 
 if TYPE_CHECKING:
     from dermaspark.training import Trainer
@@ -78,7 +79,7 @@ def resume(trainer: Trainer, store: CheckpointStore) -> Progress:
     on from the start of that epoch.
 
     Raises:
-        UserError: the checkpoint is of another run.
+        UserError: the checkpoint is of another run, or not every rank sees it.
     """
     last = store.read_last()
     if last and last.step and last.state["ranks"] != trainer.ranks:
@@ -88,9 +89,17 @@ def resume(trainer: Trainer, store: CheckpointStore) -> Progress:
         check_identity(store.url, last.state["identity"], identity(trainer))
         progress = _restore(trainer, last)
         trainer.report(event="resumed", epoch=last.epoch, step=last.step)
+    _agree_where(store, progress, trainer.ranks)
     # Every rank read the same file; this makes sure of it, and gives all the same start where there was none.
     distributed.share([*trainer.model.variables, *trainer.optimizer.variables])
     return progress
+
+
+def _agree_where(store: CheckpointStore, progress: Progress, ranks: int) -> None:
+    """UserError where hosts do not share the folder: one rank would go on in the middle, another at the start."""
+    place = np.array([progress.epoch, progress.step])
+    if not np.array_equal(distributed.total(place.tolist()), ranks * place):
+        raise UserError(f"{store.url}: not every rank finds the same checkpoint there; name one that all hosts share")
 
 
 def _restore(trainer: Trainer, last: Checkpoint) -> Progress:
@@ -98,12 +107,12 @@ def _restore(trainer: Trainer, last: Checkpoint) -> Progress:
     trainer.model.set_weights(weights)
     for i, variable in enumerate(trainer.optimizer.variables):
         variable.assign(last.arrays[f"optimizer/{i}"])
-    for callback, values in (
-        (trainer.plateau, last.state["plateau"]),
-        (trainer.stopper, last.state["stopper"]),
+    for callback, names, values in (
+        (trainer.plateau, PLATEAU, last.state["plateau"]),
+        (trainer.stopper, STOPPER, last.state["stopper"]),
     ):
-        for name, value in values.items():
-            setattr(callback, name, value)
+        for name in names:
+            setattr(callback, name, values[name])
     trainer.stop_training = last.state["stopped"]
     best = [last.arrays[f"best/{i}"] for i in range(len(weights))] if "best/0" in last.arrays else None
     return Progress(last.epoch, last.step, np.array(last.state["sums"]), last.state["history"], best)
