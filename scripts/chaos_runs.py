@@ -22,6 +22,7 @@ from dermaspark.checkpoint import CheckpointStore
 from sample_photographs import draw_set
 
 ROOT = Path(__file__).resolve().parents[1]
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # that of this Python's spark-submit
 
 PHOTOGRAPHS = {"train": 8, "test": 1}  # of each class
 DATASET = ("image.height=16", "image.width=16", "augment.copies=7", "audit.near_copies=false")
@@ -42,7 +43,7 @@ class Cluster:
 @contextmanager
 def standalone_cluster(folder: Path) -> Iterator[Cluster]:
     """A cluster of its own, with its state in `folder`/cluster, until the block ends."""
-    environment = {**os.environ, "DERMASPARK_CLUSTER": str(folder / "cluster")}
+    environment = {**os.environ, "PATH": PATH, "DERMASPARK_CLUSTER": str(folder / "cluster")}
     script = str(ROOT / "scripts" / "local_cluster.sh")
     try:
         started = subprocess.run([script, "start"], env=environment, check=True, stdout=subprocess.PIPE, text=True)
@@ -55,7 +56,7 @@ def standalone_cluster(folder: Path) -> Iterator[Cluster]:
 def submit(folder: Path, master: str, job: str, *arguments: str) -> "subprocess.Popen[str]":
     """Start a job in `folder` as a person does; its process becomes the driver's JVM."""
     environment = {name: os.environ[name] for name in ("HOME", "LANG", "JAVA_HOME") if name in os.environ}
-    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SPARK_LOCAL_IP": "127.0.0.1"}
+    environment |= {"PATH": PATH, "SPARK_LOCAL_IP": "127.0.0.1"}
     settings = ["spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1", "spark.sql.shuffle.partitions=2"]
     options = [word for setting in settings for word in ("--conf", setting)]
     command = ["spark-submit", "--master", master, *options, str(ROOT / "jobs" / f"{job}.py"), *arguments]
