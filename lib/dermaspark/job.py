@@ -1,14 +1,17 @@
 """What every job does around its own work: read the configuration, make the session, report an error in a line."""
 
 import logging
+import os
 import re
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark import SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -47,8 +50,21 @@ def _say(message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     hint = "" if status != 1 or debug else " (log_level=debug shows where)"
-    print(f"error: {' '.join(message.split())}{hint}", file=sys.stderr)
+    _to_stderr(f"error: {' '.join(message.split())}{hint}")
     return status
+
+
+def _to_stderr(line: str) -> None:
+    """spark-submit pours a job's stderr into its own stdout, so what must reach stderr goes by way of its JVM."""
+    try:
+        if "PYSPARK_GATEWAY_PORT" in os.environ:
+            SparkContext._ensure_initialized()
+            jvm: Any = SparkContext._jvm
+            jvm.System.err.println(line)
+            return
+    except (Py4JError, OSError):  # the JVM is gone
+        pass
+    print(line, file=sys.stderr)
 
 
 def _cause(error: Exception) -> str:
