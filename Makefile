@@ -1,7 +1,7 @@
 # What a person or CI runs. Every variable can be set on the command line: make demo MASTER=spark://host:7077
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint audit crossval evaluate lock clean
+.PHONY: help setup demo test chaos lint audit-deps audit crossval evaluate lock clean
 
 MASTER ?= local[2]
 DATA   ?= runs/demo/dataset
@@ -20,7 +20,7 @@ SUBMIT = SPARK_CONF_DIR=conf spark-submit --master '$(MASTER)'
 demo test: export SPARK_LOCAL_IP = 127.0.0.1
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo '  Variables: MASTER=$(MASTER) DATA=$(DATA) MODEL=$(MODEL) REPORT=$(REPORT) ARGS= PYTEST_ARGS= PYTHON='
 
 setup: ## make .venv from the lock file, build Horovod and petastorm (PYTHON=python3.12 chooses the interpreter)
@@ -42,6 +42,9 @@ lint: setup ## ruff and mypy
 	@ruff check .
 	@ruff format --check .
 	@mypy
+
+audit-deps: setup ## known advisories against the pinned packages; scripts/accepted_advisories.txt has those let pass
+	@python scripts/audit_dependencies.py $(ARGS)
 
 audit: setup ## what is wrong with the photographs of INPUT, into REPORT [GROUPS_CSV=table.csv]
 	@$(SUBMIT) jobs/audit.py input.path='$(INPUT)' report.path='$(REPORT)' \
