@@ -103,6 +103,27 @@ def test_a_killed_rank_is_named_and_the_ranks_start_again(spark, caplog):
     assert "| rank 1 is on its way" in caplog.text
 
 
+def scribble() -> str:
+    """A rank that leaves a temporary file behind; rank 1 is killed in its first start."""
+    import tempfile
+
+    from dermaspark import rank
+
+    name = tempfile.mkstemp()[1]
+    rank.report(file=name)
+    if (rank.context().rank, rank.context().attempt) == (1, 0):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name
+
+
+def test_a_killed_rank_leaves_no_temporary_file_behind(spark):
+    files = []
+    launcher = HorovodDistributor(spark, 2, max_restarts=1, on_message=lambda _, message: files.append(message["file"]))
+    launcher.run(scribble)
+    assert len(files) >= 3
+    assert [file for file in files if os.path.exists(file)] == []
+
+
 def fail(error: Exception) -> None:
     """Rank 1 fails while rank 0 sleeps."""
     from dermaspark import rank

@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -83,7 +84,11 @@ def _run_rank(
         start = receive(channel)
         if start is None:
             return b""
-        child = resources.enter_context(Child(environment | start["environment"], orders, channel.sendall))
+        # What a killed rank leaves goes with this folder, or with Spark's own where this worker is killed too.
+        folder = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or None
+        scratch = tempfile.TemporaryDirectory(prefix="rank-", dir=folder, ignore_cleanup_errors=True)
+        environment |= start["environment"] | {"TMPDIR": resources.enter_context(scratch)}
+        child = resources.enter_context(Child(environment, orders, channel.sendall))
         _attend(child, channel)
         _say_goodbye(channel, child.returned, child.code)
         return child.answer
