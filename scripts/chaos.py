@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -130,15 +131,16 @@ def strike(training: Training, kind: str, moment: Moment, rng: Generator) -> Kil
     while len(training.epochs()) < moment.epochs and training.running:
         time.sleep(POLL_SECONDS)
     time.sleep(moment.seconds)
-    while not (found := training.processes(kind)) and training.running:
+    while training.running:
+        if found := training.processes(kind):
+            victim = found[int(rng.integers(len(found)))]
+            with suppress(psutil.NoSuchProcess):  # it has just ended by itself: take another
+                doomed = training.processes("rank") + (training.processes("driver") if kind == "driver" else [])
+                kill = Kill(describe(kind, victim), time.monotonic(), doomed)
+                victim.send_signal(signal.SIGKILL)
+                return kill
         time.sleep(POLL_SECONDS)
-    if not found:
-        return None
-    victim = found[int(rng.integers(len(found)))]
-    doomed = training.processes("rank") + (training.processes("driver") if kind == "driver" else [])
-    kill = Kill(describe(kind, victim), time.monotonic(), doomed)
-    victim.send_signal(signal.SIGKILL)
-    return kill
+    return None
 
 
 def see_through(training: Training, kind: str, moment: Moment, kill: Kill, whole: Result) -> Outcome:
