@@ -16,6 +16,12 @@ from PIL import Image
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
+# A plain MLP on pixels: what most tests need no more than.
+PLAIN = """
+features: {families: []}
+network: {name: seed}
+train: {optimizer: adam, schedule: plateau, mixup: 0}
+"""
 CLASSES = ("melanoma", "nevus", "vascular lesion")
 
 
@@ -28,12 +34,12 @@ def spark():
 
 @pytest.fixture
 def configure(tmp_path):
-    """The configuration of a job, from `key=value` arguments over the defaults."""
+    """The configuration of a job, from `key=value` arguments over PLAIN and the defaults."""
 
     def configured(*arguments: str):
-        empty = tmp_path / "empty.yaml"
-        empty.write_text("")
-        return load(list(arguments), empty)
+        plain = tmp_path / "plain.yaml"
+        plain.write_text(PLAIN)
+        return load(list(arguments), plain)
 
     return configured
 
@@ -71,7 +77,7 @@ def dataset(spark, source, tmp_path_factory) -> str:
     from dermaspark.preparation import prepare
 
     folder = tmp_path_factory.mktemp("dataset")
-    (folder / "empty.yaml").write_text("")
+    (folder / "plain.yaml").write_text(PLAIN)
     arguments = [f"input.path={source}", f"output.path={folder}/dataset", "augment.copies=2"]
-    prepare(spark, load([*arguments, "image.height=16", "image.width=16"], folder / "empty.yaml"))
+    prepare(spark, load([*arguments, "image.height=16", "image.width=16"], folder / "plain.yaml"))
     return f"file://{folder}/dataset"

@@ -69,6 +69,19 @@ def test_the_keys_are_frozen():
     fixed = {"num_processes", "epochs", "batch_size", "learning_rate", "seed", "checkpoint_path"}
     assert fixed <= set(keys["train"])
     assert list(keys) == [
-        *("input", "output", "image", "augment", "audit", "split", "data", "network", "train", "model", "report"),
+        *(
+            "input",
+            "output",
+            "image",
+            "augment",
+            "features",
+            "audit",
+            "split",
+            "data",
+            "network",
+            "train",
+            "model",
+            "report",
+        ),
         *("overwrite", "log_level"),
     ]

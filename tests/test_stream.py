@@ -16,7 +16,7 @@ from dermaspark.stream import Stream
 def streamed(url, ranks, batch=16, epoch=0):
     """(images, labels) of the real rows that each rank is given, in order."""
     manifest = read_manifest(url)
-    stream = Stream(url, manifest.files, 16, 16)
+    stream = Stream(url, manifest.files, "image", (16, 16, 3))
     files = [i for i, file in enumerate(manifest.files) if file.split == "train" and file.copy == 0]
     rows = [file.rows for file in manifest.files]
     for rank in range(ranks):
@@ -31,8 +31,8 @@ def streamed(url, ranks, batch=16, epoch=0):
         )
         batches = list(stream.batches(plan))
         assert len(batches) == plan.steps
-        assert {batch.images.shape for batch in batches} == {(plan.batch_size, 16, 16, 3)}
-        yield [(b.images[i], b.labels[i]) for b in batches for i in np.flatnonzero(b.real)]
+        assert {batch.inputs.shape for batch in batches} == {(plan.batch_size, 16, 16, 3)}
+        yield [(b.inputs[i], b.labels[i]) for b in batches for i in np.flatnonzero(b.real)]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 5])

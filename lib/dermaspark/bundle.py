@@ -13,24 +13,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark import storage
-from dermaspark.dataset import digest
+from dermaspark import featurising, storage
+from dermaspark.dataset import FEATURISER, digest
 from dermaspark.errors import UserError
+from dermaspark.features import Featuriser
 
 DOCUMENT = "bundle.json"
 MODEL = "model.keras"
-ENTRIES = (DOCUMENT, MODEL)
-FORMAT = 1
+ENTRIES = (DOCUMENT, MODEL, FEATURISER)
+NOT_IN_DOCUMENT = ("model", "featuriser")  # files of their own
+SMALLEST = 1e-38  # a probability that a 32-bit network gave as 0
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Bundle:
-    model: Any  # a Keras model: uint8 pixels (n, height, width, 3) to probabilities (n, classes)
+    model: Any  # a Keras model: rows of the column `reads` to probabilities (n, classes), before `temperature`
+    reads: str  # the dataset's column: image, uint8 (n, height, width, 3), or features, float32 (n, width)
+    temperature: float  # that the logits are divided by (Guo et al. 2017), fitted on validation rows
     classes: list[str]
     preprocessing: dict[str, Any]  # of the dataset it was trained on
     class_counts: dict[str, int]  # training photographs: the prior it learned
     history: list[dict[str, float]]  # one entry an epoch
     training: dict[str, Any]  # the settings, the dataset's id and the deaths of ranks
+    featuriser: Featuriser | None = None  # where it reads features
     format: int = field(default=FORMAT)
 
     @functools.cached_property
@@ -41,7 +47,12 @@ class Bundle:
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """float64 (n, classes), rows that sum to 1, of uint8 images (n, height, width, 3)."""
-        scores: NDArray[np.float64] = np.asarray(self._infer(images), np.float64)
+        return self.score(self.featuriser.apply(images) if self.featuriser else images)
+
+    def score(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """The same of rows of the column `reads`."""
+        logs = np.log(np.maximum(np.asarray(self._infer(rows), np.float64), SMALLEST)) / self.temperature
+        scores: NDArray[np.float64] = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
         scores /= scores.sum(axis=1, keepdims=True)
         return scores
 
@@ -54,7 +65,9 @@ def save(url: str, bundle: Bundle) -> None:
         with open(file, "rb") as opened:
             data = opened.read()
     storage.write_bytes(storage.join(url, MODEL), data)
-    document = {each.name: getattr(bundle, each.name) for each in fields(bundle) if each.name != "model"}
+    if bundle.featuriser:
+        featurising.save(url, bundle.featuriser)
+    document = {each.name: getattr(bundle, each.name) for each in fields(bundle) if each.name not in NOT_IN_DOCUMENT}
     document["preprocessing_hash"] = digest(bundle.preprocessing)
     document["model_sha256"] = _sha256(data)
     storage.write_json(storage.join(url, DOCUMENT), document)
@@ -74,7 +87,9 @@ def load(url: str) -> Bundle:
         with open(file, "wb") as opened:
             opened.write(data)
         model = keras.models.load_model(file, compile=False, safe_mode=True)
-    return Bundle(model=model, **document)
+    computed = document["preprocessing"].get("features")
+    needed = computed and document["reads"] == featurising.COLUMN
+    return Bundle(model=model, featuriser=featurising.load(url, computed) if needed else None, **document)
 
 
 def read_document(url: str) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class Output:
 
 @dataclass(frozen=True)
 class Image:
-    height: int = 64  # pixels
-    width: int = 64
+    height: int = 128  # pixels; computed features are made for 128 x 128
+    width: int = 128
 
     def __post_init__(self) -> None:
         _within("image.height", self.height, 8, 1024)
@@ -42,8 +42,25 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Features:
+    """Numbers computed of each row's pixels, beside them in the dataset; fitted on training photographs alone."""
+
+    families: list[str] = field(default_factory=lambda: ["colour_shape", "patches", "covariance"])  # []: none
+    components: int = 200  # principal axes kept of each family
+    photographs: int = 4000  # that dictionaries and axes are fitted on, at most
+
+    def __post_init__(self) -> None:
+        for name in self.families:
+            _one_of("features.families", name, ("colour_shape", "patches", "covariance"))
+        if len(set(self.families)) != len(self.families):
+            raise UserError(f"features.families={self.families}: each family once")
+        _within("features.components", self.components, 1, 1000)
+        _within("features.photographs", self.photographs, 10, 20_000)
+
+
+@dataclass(frozen=True)
 class Augment:
-    copies: int = 4  # augmented copies of each training photograph, beside the photograph itself (copy 0)
+    copies: int = 0  # augmented copies of each training photograph, beside the photograph itself (copy 0)
     rotation: float = 180.0  # degrees, drawn from [-rotation, rotation]
     shift: float = 0.1  # of the side, drawn from [-shift, shift], both axes
     shear: float = 10.0  # degrees, drawn from [-shear, shear]
@@ -92,13 +109,22 @@ class Data:
 
 @dataclass(frozen=True)
 class Network:
-    name: str = "mlp"
-    hidden: list[int] = field(default_factory=lambda: [512, 256, 128])  # units of each dense layer
-    dropout: float = 0.3
+    name: str = "fused"  # residual MLPs on features, one a family; on pixels: seed (plain MLP), residual, mixer
+    hidden: list[int] = field(default_factory=lambda: [512, 256, 128])  # units of each dense layer of seed
+    width: int = 128  # units between the blocks of the others
+    depth: int = 2  # their blocks
+    expansion: int = 2  # of the width within a block
+    patch: int = 8  # pixels a side of a patch of mixer
+    dropout: float = 0.5
+    input_dropout: float = 0.2  # not of seed
 
     def __post_init__(self) -> None:
-        _one_of("network.name", self.name, ("mlp",))
+        _one_of("network.name", self.name, ("fused", "seed", "residual", "mixer"))
         _within("network.dropout", self.dropout, 0, 0.95)
+        _within("network.input_dropout", self.input_dropout, 0, 0.95)
+        for name in ("width", "expansion", "patch"):
+            _within(f"network.{name}", getattr(self, name), 1, 2**16)
+        _within("network.depth", self.depth, 0, 1000)
         for units in self.hidden:
             _within("network.hidden", units, 1, 2**20)
 
@@ -106,18 +132,22 @@ class Network:
 @dataclass(frozen=True)
 class Train:
     num_processes: int = 2  # Horovod ranks, one Spark task each
-    epochs: int = 60
-    batch_size: int = 64  # the global batch: rows of one step over all ranks
-    learning_rate: float = 3e-4
+    epochs: int = 30
+    batch_size: int = 128  # the global batch: rows of one step over all ranks
+    learning_rate: float = 1e-3
     scale_learning_rate: bool = False  # by the number of ranks (with a global batch that grows with them)
-    warmup_epochs: float = 2.0  # over which the learning rate rises from a tenth of itself
-    optimizer: str = "adam"
+    warmup_epochs: float = 1.5  # over which the learning rate rises from a tenth of itself
+    schedule: str = "cosine"  # after the warm-up: cosine (down to 0 at the last epoch) or plateau (ReduceLROnPlateau)
+    optimizer: str = "adamw"  # adamw, adam or sgd
+    weight_decay: float = 0.05  # of adamw
+    mixup: float = 0.3  # rows are mixed in pairs by weights from Beta(mixup, mixup); 0: not
+    label_smoothing: float = 0.0
     class_weights: bool = False  # each class weighs the same in the training loss
     copies_per_epoch: int = 1  # of each photograph's copies
     reduce_lr_patience: int = 5  # epochs without a better validation loss; ReduceLROnPlateau
     reduce_lr_factor: float = 0.5
     min_learning_rate: float = 1e-6
-    early_stopping_patience: int = 15  # epochs without a better validation loss; 0 never stops early
+    early_stopping_patience: int = 0  # epochs without a better validation loss; 0 never stops early
     seed: int = 0
     checkpoint_path: str | None = None  # default: beside the bundle
     checkpoint_minutes: float = 10.0  # between checkpoints within an epoch; each epoch ends with one anyway
@@ -139,7 +169,11 @@ class Train:
         _within("train.reduce_lr_factor", self.reduce_lr_factor, 1e-6, 1)
         _within("train.stall_minutes", self.stall_minutes, 0.01, 1e6)
         _within("train.checkpoint_minutes", self.checkpoint_minutes, 0, 1e6)
-        _one_of("train.optimizer", self.optimizer, ("adam", "sgd"))
+        for name in ("weight_decay", "mixup"):
+            _within(f"train.{name}", getattr(self, name), 0, 100)
+        _within("train.label_smoothing", self.label_smoothing, 0, 0.9)
+        _one_of("train.schedule", self.schedule, ("cosine", "plateau"))
+        _one_of("train.optimizer", self.optimizer, ("adamw", "adam", "sgd"))
         _one_of("train.resume", self.resume, ("auto", "never"))
 
 
@@ -159,6 +193,7 @@ class Config:
     output: Output = field(default_factory=Output)
     image: Image = field(default_factory=Image)
     augment: Augment = field(default_factory=Augment)
+    features: Features = field(default_factory=Features)
     audit: Audit = field(default_factory=Audit)
     split: Split = field(default_factory=Split)
     data: Data = field(default_factory=Data)

@@ -88,5 +88,5 @@ def score_fold(spark: SparkSession, model_url: str, manifest: dataset.Manifest) 
     """Predictions for the photographs that the fold held back."""
     held_back = replace(manifest, files=manifest.of("test"))
     data_url = model_url.removesuffix("model") + "dataset"
-    scored = scoring.score_dataset(spark, model_url, manifest.classes, data_url, held_back)
+    scored = scoring.score_dataset(spark, model_url, bundle.read_document(model_url), data_url, held_back)
     return scored.where("split = 'test' and status = 'ok'").withColumn("split", F.lit(OUT_OF_FOLD))

@@ -17,8 +17,9 @@ MANIFEST = "manifest.json"
 PHOTOGRAPHS = "photographs"  # the rows, in split=/copy=/bucket= folders
 UNREADABLE = "unreadable"  # a table of what was set aside, with the reason
 LEFT_OUT = "left_out"  # a table of what the policy left out, with the reason
-ENTRIES = (MANIFEST, PHOTOGRAPHS, UNREADABLE, LEFT_OUT)
-FORMAT = 1
+FEATURISER = "featuriser.npz"  # what the features were computed with, where there are any
+ENTRIES = (MANIFEST, PHOTOGRAPHS, UNREADABLE, LEFT_OUT, FEATURISER)
+FORMAT = 2
 SPLITS = ("train", "val", "test")
 
 

@@ -34,7 +34,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
 
     # ---- score ----
     predictions_url = storage.join(report_url, PREDICTIONS)
-    scored = scoring.score_dataset(spark, model_url, document["classes"], data_url, manifest)
+    scored = scoring.score_dataset(spark, model_url, document, data_url, manifest)
     scored.write.parquet(predictions_url)
     predictions = spark.read.parquet(predictions_url)
     check_counts(predictions, manifest.counts["found"] - manifest.counts["left_out"], predictions_url)
@@ -88,6 +88,11 @@ def check_match(data_url: str, manifest: Manifest, model_url: str, document: dic
             f"the dataset {data_url} has {', '.join(manifest.classes)}"
         )
     for key, value in document["preprocessing"].items():
+        if manifest.preprocessing.get(key) != value and key == "features":
+            raise UserError(
+                f"{model_url}: reads features that were fitted on other photographs than those of the dataset "
+                f"{data_url}: evaluate it on its own dataset, or these photographs by input.path"
+            )
         if manifest.preprocessing.get(key) != value:
             raise UserError(
                 f"{model_url}: was trained on photographs with {key}={value}; the dataset {data_url} has "

@@ -8,7 +8,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dermaspark import catalog, policy, storage
+from dermaspark import catalog, featurising, policy, storage
 from dermaspark.audit import link
 from dermaspark.config import Config, Image, Input, Split, to_dict
 from dermaspark.dataset import (
@@ -26,7 +26,7 @@ from dermaspark.errors import UserError
 from dermaspark.groups import read_labels, read_table
 from dermaspark.photographs import read_both, read_pixels
 from dermaspark.split import NOT_IN_FOLDS, Scheme, assign
-from dermaspark.writing import OWN_COLUMNS, write_rows
+from dermaspark.writing import OWN_COLUMNS, expand_rows, write_rows
 
 log = logging.getLogger("dermaspark")
 
@@ -77,10 +77,18 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     columns: list[str] = []
     if table is not None:
         rows, columns = with_columns(rows, table)
-    write_rows(rows, classes, counts, columns, config, storage.join(url, PHOTOGRAPHS))
+    expanded = expand_rows(rows, classes, counts, columns, config)
+    spec = preprocessing(config.image, config.input)
+    if config.features.families:
+        log.info("computing features: %s", ", ".join(config.features.families))
+        wanted = featurising.spec_of(config.features, config.split.seed)
+        measured, fitted = featurising.measure(expanded, wanted, (config.image.height, config.image.width, 3))
+        expanded = featurising.project(measured, fitted)
+        spec["features"] = featurising.save(url, fitted)
+    write_rows(expanded, config.augment.copies, storage.join(url, PHOTOGRAPHS))
     manifest = Manifest(
         classes=classes,
-        preprocessing=preprocessing(config.image, config.input),
+        preprocessing=spec,
         augment=to_dict(config.augment),
         split=to_dict(config.split),
         sources=named,

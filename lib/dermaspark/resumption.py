@@ -47,7 +47,8 @@ class Progress:
 def identity(trainer: Trainer) -> dict[str, Any]:
     """What a checkpoint must share with the run that goes on from it."""
     config, manifest = trainer.config, trainer.manifest
-    settings = {key: value for key, value in to_dict(config.train).items() if key not in FREE_TO_CHANGE}
+    free = FREE_TO_CHANGE - ({"epochs"} if config.train.schedule == "cosine" else set())  # it decides every step's rate
+    settings = {key: value for key, value in to_dict(config.train).items() if key not in free}
     return {
         "data.path (its content)": manifest.id,
         "preprocessing": digest(manifest.preprocessing),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
@@ -21,21 +22,26 @@ ROWS_PER_BATCH = 256
 SCORES = "predicted string, probability double, probabilities array<double>, status string"
 
 
-def score_dataset(spark: SparkSession, model_url: str, classes: list[str], url: str, manifest: Manifest) -> DataFrame:
+def score_dataset(
+    spark: SparkSession, model_url: str, document: dict[str, Any], url: str, manifest: Manifest
+) -> DataFrame:
     """Predictions for every photograph of a dataset (copy 0), those that were set aside included.
+
+    `document` is the bundle's.
 
     Columns: split, id, path, image_id, source, label (name), the groups table's, and those of `SCORES`.
     """
     files = [(file.path,) for split in ("train", "val", "test") for file in manifest.of(split)]
     tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
+    classes, reads = document["classes"], document["reads"]
     names, kept = list(manifest.classes), ["id", "image_id", "source", *manifest.columns]
 
     def score_files(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for path in batch.column("file").to_pylist():
                 split = dict(part.split("=", 1) for part in path.split("/")[1:-1])["split"]
-                for rows in _read_rows(storage.join(url, path), [*kept, "label", "image"]):
-                    scores = score(model_url, _pixels(rows, manifest.preprocessing), classes)
+                for rows in _read_rows(storage.join(url, path), [*kept, "label", reads]):
+                    scores = score(loaded(model_url).score(_inputs(rows, reads, manifest.preprocessing)), classes)
                     label = pa.array([names[i] for i in rows.column("label").to_pylist()], pa.string())
                     columns = {name: rows.column(name) for name in kept}
                     yield _batch({"split": _constant(split, len(label)), **columns, "label": label, **scores})
@@ -75,7 +81,8 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
             for start in range(0, batch.num_rows, ROWS_PER_BATCH):
                 rows = batch.slice(start, ROWS_PER_BATCH)
                 readable = np.flatnonzero(rows.column("image").is_valid().to_numpy(zero_copy_only=False))
-                scores = score(model_url, _pixels(rows.take(pa.array(readable)), spec), classes)
+                images = _inputs(rows.take(pa.array(readable)), "image", spec)
+                scores = score(loaded(model_url).probabilities(images), classes)
                 # A photograph that was not read takes a row of nulls: take() gives them for a null index.
                 place = np.full(rows.num_rows, -1)
                 place[readable] = np.arange(len(readable))
@@ -89,17 +96,16 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
     return photographs.mapInArrow(score_batches, schema)
 
 
-def score(model_url: str, images: NDArray[np.uint8], classes: list[str]) -> dict[str, pa.Array]:
-    """The columns of `SCORES` for uint8 images (n, height, width, 3)."""
-    probabilities = loaded(model_url).probabilities(images)
+def score(probabilities: NDArray[np.float64], classes: list[str]) -> dict[str, pa.Array]:
+    """The columns of `SCORES` for probabilities (n, classes)."""
     best = probabilities.argmax(axis=1)
     flat = pa.array(probabilities.ravel(), pa.float64())
-    offsets = pa.array(np.arange(len(images) + 1) * len(classes), pa.int32())
+    offsets = pa.array(np.arange(len(best) + 1) * len(classes), pa.int32())
     return {
         "predicted": pa.array([classes[i] for i in best], pa.string()),
         "probability": pa.array(probabilities[np.arange(len(best)), best], pa.float64()),
         "probabilities": pa.ListArray.from_arrays(offsets, flat),
-        "status": _constant("ok", len(images)),
+        "status": _constant("ok", len(best)),
     }
 
 
@@ -138,7 +144,11 @@ def _read_rows(url: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
         yield from pq.ParquetFile(file).iter_batches(ROWS_PER_BATCH, columns=columns)
 
 
-def _pixels(rows: pa.RecordBatch, spec: dict[str, Any]) -> NDArray[np.uint8]:
+def _inputs(rows: pa.RecordBatch, column: str, spec: dict[str, Any]) -> NDArray[Any]:
+    """The column image, uint8 (n, height, width, 3), or features, float32 (n, width)."""
+    if column == "features":
+        flat: NDArray[Any] = pc.list_flatten(rows.column(column)).to_numpy(zero_copy_only=False)
+        return flat.reshape(rows.num_rows, -1)
     data = b"".join(rows.column("image").to_pylist())
     return np.frombuffer(data, np.uint8).reshape(-1, spec["height"], spec["width"], spec["channels"])
 

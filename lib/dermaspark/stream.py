@@ -19,9 +19,12 @@ with warnings.catch_warnings():
     from petastorm import make_batch_reader
 
 
+Rows = tuple[NDArray[Any], NDArray[np.int32]]  # inputs and labels
+
+
 @dataclass(frozen=True)
 class Batch:
-    images: NDArray[np.uint8]  # (batch_size, height, width, 3); zeros where there is no row
+    inputs: NDArray[Any]  # (batch_size, ...) uint8 pixels or float32 features; zeros where there is no row
     labels: NDArray[np.int32]  # (batch_size,)
     real: NDArray[np.float32]  # (batch_size,) 1 for a row, 0 for padding
 
@@ -29,9 +32,10 @@ class Batch:
 class Stream:
     """Batches of one rank, epoch after epoch, over the files of one dataset."""
 
-    def __init__(self, dataset_url: str, files: list[DataFile], height: int, width: int):
-        """`files` is what a plan's file indices point into."""
-        self.url, self.files, self.shape = dataset_url, files, (height, width, 3)
+    def __init__(self, dataset_url: str, files: list[DataFile], column: str, shape: tuple[int, ...]):
+        """`files`: what a plan's file indices point into; `column`: image or features; `shape`: of a row of it."""
+        self.url, self.files, self.column, self.shape = dataset_url, files, column, shape
+        self.dtype = np.dtype(np.uint8 if column == "image" else np.float32)
         self._verified: set[str] = set()
 
     def batches(self, plan: RankPlan) -> Iterator[Batch]:
@@ -41,31 +45,31 @@ class Stream:
             UserError: a file of the dataset is missing, damaged or not the one that the manifest names.
         """
         rows = self._rows(plan)
-        held: list[tuple[NDArray[np.uint8], NDArray[np.int32]]] = []
+        held: list[Rows] = []
         for wanted in plan.batch_rows:
-            images = np.zeros((plan.batch_size, *self.shape), np.uint8)
+            inputs = np.zeros((plan.batch_size, *self.shape), self.dtype)
             labels = np.zeros(plan.batch_size, np.int32)
             filled = 0
             while filled < wanted:
-                block_images, block_labels = held.pop() if held else next(rows)
+                block_inputs, block_labels = held.pop() if held else next(rows)
                 take = min(wanted - filled, len(block_labels))
-                images[filled : filled + take] = block_images[:take]
+                inputs[filled : filled + take] = block_inputs[:take]
                 labels[filled : filled + take] = block_labels[:take]
                 if take < len(block_labels):
-                    held.append((block_images[take:], block_labels[take:]))
+                    held.append((block_inputs[take:], block_labels[take:]))
                 filled += take
-            yield Batch(images, labels, (np.arange(plan.batch_size) < wanted).astype(np.float32))
+            yield Batch(inputs, labels, (np.arange(plan.batch_size) < wanted).astype(np.float32))
 
-    def _rows(self, plan: RankPlan) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int32]]]:
+    def _rows(self, plan: RankPlan) -> Iterator[Rows]:
         """The rows of each block in the block's order."""
         files = self._files([piece.file for block in plan.blocks for piece in block])
         for block, order in zip(plan.blocks, plan.orders, strict=True):
             parts = [(piece, next(files)) for piece in block]
-            images = np.concatenate([images[piece.start : piece.stop] for piece, (images, _) in parts])
+            inputs = np.concatenate([inputs[piece.start : piece.stop] for piece, (inputs, _) in parts])
             labels = np.concatenate([labels[piece.start : piece.stop] for piece, (_, labels) in parts])
-            yield images[order], labels[order]
+            yield inputs[order], labels[order]
 
-    def _files(self, indices: list[int]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int32]]]:
+    def _files(self, indices: list[int]) -> Iterator[Rows]:
         """The rows of each file, whole, in the order asked for."""
         if not indices:
             return
@@ -74,7 +78,7 @@ class Stream:
         # One reading thread keeps the order of the list; a pool of processes or a disk cache would unpickle.
         with make_batch_reader(
             urls,
-            schema_fields=["image$", "label$"],  # patterns
+            schema_fields=[f"{self.column}$", "label$"],  # patterns
             reader_pool_type="thread",
             workers_count=1,
             shuffle_row_groups=False,
@@ -85,14 +89,16 @@ class Stream:
                 self._verify(self.files[index])
                 yield self._join_groups(groups, self.files[index].rows)
 
-    def _join_groups(self, groups: Iterator[Any], rows: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        images, labels, n = [], [], 0
+    def _join_groups(self, groups: Iterator[Any], rows: int) -> Rows:
+        inputs, labels, n = [], [], 0
         while n < rows:
             group = next(groups)
-            images.append(np.frombuffer(b"".join(group.image), np.uint8).reshape(-1, *self.shape))
+            values = getattr(group, self.column)
+            flat = np.frombuffer(b"".join(values), np.uint8) if self.column == "image" else values
+            inputs.append(np.asarray(flat, self.dtype).reshape(-1, *self.shape))
             labels.append(np.asarray(group.label, np.int32))
             n += len(labels[-1])
-        return np.concatenate(images), np.concatenate(labels)
+        return np.concatenate(inputs), np.concatenate(labels)
 
     def _find(self, files: list[DataFile]) -> None:
         """Look for every file before petastorm opens the first, in case one is missing or cut short."""

@@ -1,5 +1,6 @@
 """What one rank does: stream its share of each epoch, step with the others, checkpoint, and leave the bundle."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,10 +13,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from dermaspark import bundle, distributed, networks
+from dermaspark import bundle, calibration, distributed, featurising, networks, schedules
 from dermaspark.checkpoint import CheckpointStore
 from dermaspark.config import Config, to_dict
 from dermaspark.dataset import Manifest, read_manifest
+from dermaspark.mixing import Mix, draw
 from dermaspark.plan import RankPlan, choose_copies, plan_rank, shuffle_files
 from dermaspark.randomness import hash64
 from dermaspark.resumption import Progress, resume, take_checkpoint
@@ -24,7 +26,6 @@ from dermaspark.stream import Batch, Stream
 BLOCK_BYTES = 64 << 20  # of pixels that a rank mixes at a time
 SECONDS_BETWEEN_REPORTS = 1.0
 BATCHES_AHEAD = 4  # assembled while the network works
-LOWEST_WARMUP = 0.1  # of the learning rate, where the warm-up starts (Goyal et al. 2017, gradual warm-up)
 
 Step = TypeVar("Step", bound=Callable[..., Any])
 Report = Callable[..., None]  # keyword arguments, JSON values
@@ -50,9 +51,10 @@ def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]
     trainer.run(progress, store)
     history = progress.history
     best = min(history, key=lambda entry: entry[trainer.monitor])
+    trainer.model.set_weights(progress.best)
+    finished = trainer.bundle(history, deaths)
     if rank == 0:
-        trainer.model.set_weights(progress.best)
-        bundle.save(urls["model"], trainer.bundle(history, deaths))
+        bundle.save(urls["model"], finished)
     distributed.stop()
     return {"history": history, "best_epoch": int(best["epoch"])}
 
@@ -68,16 +70,15 @@ class Trainer:
     def __init__(self, config: Config, manifest: Manifest, data_url: str, rank: int, ranks: int, report: Report):
         self.config, self.manifest, self.rank, self.ranks, self.report = config, manifest, rank, ranks, report
         settings, shape = config.train, manifest.preprocessing
-        self.files = manifest.files
-        self.stream = Stream(data_url, self.files, shape["height"], shape["width"])
-        self.block_rows = max(1, BLOCK_BYTES // (shape["height"] * shape["width"] * 3))
+        self.data_url, self.files = data_url, manifest.files
+        self.reads = networks.READS[config.network.name]
         self.monitor = "val_loss" if manifest.counts["val"] else "loss"
-        classes = len(manifest.classes)
-        self.model = networks.build(config.network, shape["height"], shape["width"], classes, settings.seed)
+        self.model = networks.build(config.network, shape, len(manifest.classes), settings.seed)
         self.logits = networks.logits_of(self.model)
-        scale = ranks if settings.scale_learning_rate else 1
-        self.learning_rate = settings.learning_rate * scale
-        self.optimizer = _optimizer(settings.optimizer, self.learning_rate)
+        row = self.model.input.shape[1:]
+        self.stream = Stream(data_url, self.files, self.reads, row)
+        self.block_rows = max(1, BLOCK_BYTES // (math.prod(row) * self.stream.dtype.itemsize))
+        self.optimizer = schedules.optimizer(settings, ranks)
         self.optimizer.build(self.model.trainable_variables)
         self.stop_training = False
         self.class_weights = tf.constant(_class_weights(manifest, settings.class_weights), tf.float32)
@@ -90,6 +91,8 @@ class Trainer:
         )
         patience = settings.early_stopping_patience or settings.epochs
         self.stopper = keras.callbacks.EarlyStopping(monitor=self.monitor, mode="min", patience=patience)
+        # The cosine has the learning rate to itself.
+        self.callbacks = [self.stopper, *([self.plateau] if settings.schedule == "plateau" else [])]
         for callback in (self.plateau, self.stopper):
             callback.set_model(self)  # of a model they use `optimizer` and `stop_training`; ours stays uncompiled
             callback.on_train_begin()
@@ -112,7 +115,7 @@ class Trainer:
             ):
                 progress.best = self.model.get_weights()
             progress.history.append(entry)
-            for callback in (self.plateau, self.stopper):
+            for callback in self.callbacks:
                 callback.on_epoch_end(progress.epoch, entry)
             progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, np.zeros(3)
             if self.rank == 0:
@@ -122,15 +125,15 @@ class Trainer:
     def train_epoch(self, progress: Progress, store: CheckpointStore) -> tuple[float, float]:
         """Loss and accuracy of one epoch over all rows of all ranks, from the step where `progress` stands."""
         plan = self.plan(progress.epoch)
-        warmup = self.config.train.warmup_epochs * plan.steps
         self.seed_dropout(progress.epoch, progress.step)
         started, first = time.monotonic(), progress.step
         reported = saved = started
         batches = islice(self.stream.batches(plan), first, None)
         for step, batch in enumerate(_ahead(batches), start=first):
-            self.warm_up(progress.epoch * plan.steps + step, warmup)
+            self.set_learning_rate(progress.epoch * plan.steps + step, plan.steps)
+            mix = self.mix(batch, progress.epoch, step)
             rows = tf.constant(plan.global_rows[step], tf.float32)
-            sums = self.train_step(batch.images, batch.labels, batch.real, rows).numpy()
+            sums = self.train_step(batch.inputs, batch.labels, batch.real, rows, *mix).numpy()
             progress.sums += (*sums, plan.global_rows[step])
             progress.step = step + 1
             now = time.monotonic()
@@ -152,7 +155,7 @@ class Trainer:
         plan = self.rank_plan(files, shuffle=None)
         sums, reported = np.zeros(3), time.monotonic()
         for batch in _ahead(self.stream.batches(plan)):
-            loss, correct = self.evaluate_step(batch.images, batch.labels, batch.real)
+            loss, correct = self.evaluate_step(batch.inputs, batch.labels, batch.real)
             sums += (float(loss), float(correct), batch.real.sum())
             if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
                 self.report(event="alive")  # a rank that is silent for long is taken for dead
@@ -163,32 +166,56 @@ class Trainer:
     # ---- one step ----
 
     @compiled
-    def train_step(self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor, global_rows: tf.Tensor) -> tf.Tensor:
+    def train_step(
+        self,
+        inputs: tf.Tensor,
+        labels: tf.Tensor,
+        real: tf.Tensor,
+        global_rows: tf.Tensor,
+        partner: tf.Tensor,
+        weight: tf.Tensor,
+    ) -> tf.Tensor:
         """Move the weights by the gradient of the mean loss over all real rows of all ranks.
 
         Keras would divide by the batch size, padding included; here the sums are added up over the ranks and
-        divided once by the number of real rows.
+        divided once by the number of real rows. A row's loss is the mean over the network's heads, each of which
+        learns as if it were alone.
 
         Returns:
             float32 (2,), the step's loss and number of correct rows, summed over all rows of all ranks.
         """
+        targets = self.targets(labels)
+        if self.config.train.mixup:
+            inputs, targets = _mixed(inputs, partner, weight), _mixed(targets, partner, weight)
+        weights = tf.reduce_sum(targets * self.class_weights, axis=1)
         with tf.GradientTape() as tape:
-            logits = self.logits(images, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits) * real
-            objective = tf.reduce_sum(losses * tf.gather(self.class_weights, labels)) / global_rows
+            logits = self.logits(inputs, training=True)
+            each = tf.nn.softmax_cross_entropy_with_logits(targets[:, None], logits)
+            losses = tf.reduce_mean(each, axis=1) * real
+            objective = tf.reduce_sum(losses * weights) / global_rows
         variables = self.model.trainable_variables
-        sums = tf.stack([tf.reduce_sum(losses), _correct(logits, labels, real)])
+        sums = tf.stack([tf.reduce_sum(losses), _correct(fused(logits), labels, real)])
         *gradients, sums = distributed.add_up([*tape.gradient(objective, variables), sums])
         self.optimizer.apply(gradients, variables)
         return sums
 
     @compiled
-    def evaluate_step(self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = self.logits(images, training=False)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits) * real
-        return tf.reduce_sum(losses), _correct(logits, labels, real)
+    def evaluate_step(self, inputs: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logs = self.log_probabilities(inputs)
+        losses = -tf.gather(logs, labels, axis=1, batch_dims=1) * real
+        return tf.reduce_sum(losses), _correct(logs, labels, real)
 
-    # ---- what the plan, the warm-up and the dropout of an epoch are ----
+    @compiled
+    def log_probabilities(self, inputs: tf.Tensor) -> tf.Tensor:
+        """float32 (n, classes), as the finished model gives them."""
+        return fused(self.logits(inputs, training=False))
+
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """float32 (n, classes): what each row should be given."""
+        classes, smoothing = len(self.manifest.classes), self.config.train.label_smoothing
+        return tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+
+    # ---- what the plan, the learning rate, the mixing and the dropout of an epoch are ----
 
     def plan(self, epoch: int) -> RankPlan:
         seed = self.config.train.seed
@@ -209,25 +236,43 @@ class Trainer:
             shuffle=shuffle,
         )
 
-    def warm_up(self, step: int, warmup_steps: float) -> None:
-        if step < warmup_steps:
-            share = LOWEST_WARMUP + (1 - LOWEST_WARMUP) * step / warmup_steps
-            self.optimizer.learning_rate.assign(self.learning_rate * share)
-        elif step - 1 < warmup_steps and warmup_steps:
-            self.optimizer.learning_rate.assign(self.learning_rate)
+    def set_learning_rate(self, step: int, steps: int) -> None:
+        rate = schedules.learning_rate(self.config.train, self.ranks, step, steps)
+        if rate is not None:
+            self.optimizer.learning_rate.assign(rate)
+
+    def mix(self, batch: Batch, epoch: int, step: int) -> Mix:
+        settings, rows = self.config.train, len(batch.labels)
+        return draw(int(batch.real.sum()), rows, settings.mixup, settings.seed, f"{epoch}/{self.rank}/{step}")
 
     def seed_dropout(self, epoch: int, step: int) -> None:
         """Random numbers of the epoch, the rank and the step, so that a run goes on as if it had not stopped."""
         for layer in self.model.layers:
-            if isinstance(layer, keras.layers.Dropout):
+            if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 seed = hash64(self.config.train.seed, "dropout", f"{epoch}/{self.rank}/{layer.name}") % 2**31
                 layer.seed_generator.state.assign([seed, step])
 
     # ---- the bundle ----
 
+    def calibrate(self) -> dict[str, float | int]:
+        """The temperature that the validation rows ask for, of the weights as they are; the same on every rank."""
+        files = [i for i, file in enumerate(self.files) if file.split == "val" and file.copy == 0]
+        summed, rows = np.zeros(len(calibration.TEMPERATURES)), 0
+        for batch in _ahead(self.stream.batches(self.rank_plan(files, shuffle=None))):
+            real = batch.real > 0
+            summed += calibration.losses(self.log_probabilities(batch.inputs).numpy()[real], batch.labels[real])
+            rows += int(real.sum())
+        *summed_up, seen = distributed.total([*summed.tolist(), rows])
+        return calibration.best(np.array(summed_up), int(seen))
+
     def bundle(self, history: list[dict[str, float]], deaths: list[dict[str, Any]]) -> bundle.Bundle:
+        """What is left of the run; every rank works it out, since all of them calibrate together."""
+        calibrated = self.calibrate()
+        described = self.manifest.preprocessing.get("features", {})
         return bundle.Bundle(
             model=self.model,
+            reads=self.reads,
+            temperature=float(calibrated["temperature"]),
             classes=self.manifest.classes,
             preprocessing=self.manifest.preprocessing,
             class_counts=self.manifest.class_counts["train"],
@@ -238,21 +283,29 @@ class Trainer:
                 "network": to_dict(self.config.network),
                 "train": to_dict(self.config.train),
                 "augment": self.manifest.augment,
+                "calibration": calibrated,
                 "deaths": deaths,
             },
+            featuriser=featurising.load(self.data_url, described) if self.reads == featurising.COLUMN else None,
         )
 
 
-def _optimizer(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
-    if name == "sgd":
-        return keras.optimizers.SGD(learning_rate, momentum=0.9)
-    return keras.optimizers.Adam(learning_rate)
+def fused(logits: tf.Tensor) -> tf.Tensor:
+    """Log-probabilities (n, classes) of logits (n, heads, classes): the heads' own, averaged."""
+    return tf.nn.log_softmax(tf.reduce_mean(tf.nn.log_softmax(logits), axis=1))
 
 
 def _class_weights(manifest: Manifest, balanced: bool) -> NDArray[np.float64]:
     """(classes,) weights whose mean over the training rows is 1: equal, or each class the same in total."""
     counts = np.array([manifest.class_counts["train"].get(name, 0) for name in manifest.classes], float)
     return counts.sum() / (len(counts) * np.maximum(counts, 1)) if balanced else np.ones(len(counts))
+
+
+def _mixed(rows: tf.Tensor, partner: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """float32: `weight` of each row and the rest of its partner."""
+    rows = tf.cast(rows, tf.float32)
+    share = tf.reshape(weight, [-1, *[1] * (rows.shape.rank - 1)])
+    return share * rows + (1 - share) * tf.gather(rows, partner)
 
 
 def _correct(logits: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tf.Tensor:

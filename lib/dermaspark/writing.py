@@ -19,7 +19,7 @@ SMALLEST_FILE = 64  # rows; below it, fewer files than FILES_WANTED
 FILES_WANTED = 16  # for each split and copy, so that ranks and executors can share them
 
 ROWS_SCHEMA = "id string, image_id string, source string, label int, group string, image binary"
-OWN_COLUMNS = ("id", "image_id", "source", "label", "group", "image", "split", "copy", "bucket", "order")
+OWN_COLUMNS = ("id", "image_id", "source", "label", "group", "image", "features", "split", "copy", "bucket", "order")
 
 
 def bucket_count(rows: int, row_bytes: int) -> int:
@@ -27,10 +27,13 @@ def bucket_count(rows: int, row_bytes: int) -> int:
     return max(1, min(FILES_WANTED, rows // SMALLEST_FILE), ceil(rows * row_bytes / BYTES_PER_FILE))
 
 
-def write_rows(
-    rows: DataFrame, classes: list[str], counts: dict[str, int], columns: list[str], config: Config, url: str
-) -> None:
-    """Write the rows by bucket of their `order`, so that partitions and executors don't decide the files."""
+def expand_rows(
+    rows: DataFrame, classes: list[str], counts: dict[str, int], columns: list[str], config: Config
+) -> DataFrame:
+    """The dataset's rows, augmented copies among them, in partitions and in an order that the data alone decides.
+
+    Columns: `OWN_COLUMNS` but features, and the groups table's `columns`.
+    """
     row_bytes = config.image.height * config.image.width * 3
     buckets = {split: bucket_count(n, row_bytes) for split, n in counts.items()}
     of_split = F.create_map(*[F.lit(x) for pair in buckets.items() for x in pair])
@@ -45,11 +48,14 @@ def write_rows(
     ordered = ordered.sortWithinPartitions("split", "bucket", "order")
     expand = copies_of(config.augment, config.image, config.split.seed, columns)
     extra = "".join(f", {quoted(name)} string" for name in columns)
-    expanded = ordered.mapInArrow(expand, f"{ROWS_SCHEMA}{extra}, split string, copy int, bucket int")
+    return ordered.mapInArrow(expand, f"{ROWS_SCHEMA}{extra}, order long, split string, copy int, bucket int")
+
+
+def write_rows(rows: DataFrame, copies: int, url: str) -> None:
+    """Write what `expand_rows` gave, a file for each split, copy and bucket: partitions don't decide the files."""
     # Concurrent writers keep the order of the rows; without them Spark would sort the pixels by folder.
-    spark = rows.sparkSession
-    spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", str(64 + 8 * (config.augment.copies + 1)))
-    writer = expanded.write.partitionBy("split", "copy", "bucket").option("compression", "none")
+    rows.sparkSession.conf.set("spark.sql.maxConcurrentOutputFileWriters", str(64 + 8 * (copies + 1)))
+    writer = rows.drop("order").write.partitionBy("split", "copy", "bucket").option("compression", "none")
     writer = writer.option("parquet.block.row.count.limit", ROWS_PER_GROUP)
     writer.option("parquet.enable.dictionary#image", "false").parquet(url)
 
@@ -81,9 +87,9 @@ def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) ->
             copy += numbers
             source_row += [row] * len(numbers)
         repeated = chunk.take(pa.array(source_row))
-        arrays = {name: repeated.column(name) for name in [*kept, *columns, "split", "bucket"]}
+        arrays = {name: repeated.column(name) for name in [*kept, *columns, "order", "split", "bucket"]}
         arrays |= {"image": pa.array(images, pa.binary()), "copy": pa.array(copy, pa.int32())}
-        names = [*kept, "image", *columns, "split", "copy", "bucket"]
+        names = [*kept, "image", *columns, "order", "split", "copy", "bucket"]
         return pa.RecordBatch.from_arrays([arrays[name] for name in names], names=names)
 
     return expand

@@ -10,8 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("image.height=16", "image.width=16", "augment.copies=1")
-SHORT = ("network.hidden=[24,16]", "train.batch_size=16", "train.learning_rate=1e-3", "train.epochs=3")
+SMALL = ("image.height=16", "image.width=16", "augment.copies=1", "features.families=[]")
+SHORT = (
+    "network.name=seed",
+    "network.hidden=[24,16]",
+    "train.batch_size=16",
+    "train.learning_rate=1e-3",
+    "train.epochs=3",
+)
 
 
 def submit(folder: Path, master: str, job: str, *arguments: str) -> subprocess.CompletedProcess:

@@ -38,12 +38,25 @@ def fit(features: Floats, components: int) -> Block:
     mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64) + 1e-6
     scaled = np.clip((features - mean) / deviation, -CLIP, CLIP)
     centre = scaled.mean(0)
-    count = scaled.shape[1]
-    covariance = (scaled - centre).T @ (scaled - centre) / len(scaled)
-    kept = min(components, count, max(len(scaled) - 1, 1))
-    variances, axes = eigh(covariance, subset_by_index=[count - kept, count - 1])
+    rows, count = scaled.shape
+    kept = min(components, count, max(rows - 1, 1))
+    variances, axes = _principal_axes(scaled - centre, kept)
     spanned = variances > 1e-6 * max(variances[-1], 1e-12)
     variances, axes = variances[spanned][::-1], axes[:, spanned][:, ::-1]
     axes = axes * np.where(axes.sum(0) < 0, -1.0, 1.0)  # eigh leaves the sign open
     axes = axes / variances**POWER / np.sqrt((variances ** (1 - 2 * POWER)).mean())
     return Block(*(np.ascontiguousarray(a, np.float32) for a in (mean, deviation, axes, centre @ axes)))
+
+
+def _principal_axes(values: NDArray[np.float64], kept: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The greatest variances, ascending, and their axes, (n, kept), of centred rows (photographs, n).
+
+    By way of the smaller of the two products of the rows with themselves: they have the same spectrum.
+    """
+    rows, count = values.shape
+    if count <= rows:
+        variances, axes = eigh(values.T @ values / rows, subset_by_index=[count - kept, count - 1])
+        return variances, axes
+    variances, scores = eigh(values @ values.T / rows, subset_by_index=[rows - kept, rows - 1])
+    axes = values.T @ scores
+    return variances, axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)

@@ -17,6 +17,7 @@ RINGS = [np.digitize(RADIUS, [0.35, 0.65, 0.95]) == ring for ring in range(4)]
 PERCENTILES = np.array([0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98])
 BORDER_PERCENTILES = [10, 50, 90]
 HUES = 32
+WIDTH = 2052  # numbers that `describe` gives
 # Edges of the histograms of L, a and b: over the range of skin and lesions, and of a lesion against its skin
 LAB_EDGES = [np.linspace(5, 95, 7)[1:-1], np.linspace(-5, 45, 7)[1:-1], np.linspace(-15, 40, 7)[1:-1]]
 CONTRAST_EDGES = [np.array(e) for e in ((-45, -30, -18, -9, -3), (-6, -1, 4, 9, 15), (-16, -9, -3, 2, 7))]

@@ -12,6 +12,7 @@ from dermaspark.features.planes import gradient, lab, on_grid, smooth
 
 SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels, sigma
 NOISE = 1e-3  # added to each plane's variance, in units of its square
+WIDTH = 1488  # numbers that `describe` gives: three upper triangles of 31 x 31
 LEAST = 1e-4  # of an eigenvalue, before its logarithm
 # About the deviations over dermatoscopic photographs, which put the planes on one scale (L, a and b each)
 UNITS = np.array(

@@ -1,7 +1,7 @@
 """The featuriser: fitted on training photographs without labels, applied to one photograph at a time."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dermaspark.features import blocks, colour_shape, covariance, patches
 from dermaspark.features.blocks import Block
 from dermaspark.features.patches import Dictionary
-from dermaspark.randomness import generator, hash64
+from dermaspark.randomness import generator
 
 FAMILIES = ("colour_shape", "patches", "covariance")
 
@@ -34,8 +34,9 @@ class FeatureSpec:
     families: tuple[str, ...] = FAMILIES
     scales: tuple[Scale, ...] = (Scale(64, 2, 192), Scale(32, 1, 96))
     patch_samples: int = 20_000  # patches, times eight views, that whitening is fitted on
+    patch_photographs: int = 1000  # that they are cut from, at most
     components: int = 200  # principal axes kept of each family
-    photographs: int = 10_000  # at most so many are fitted on, those of the lowest hash
+    photographs: int = 4000  # that axes are fitted on, at most
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,16 +58,21 @@ class Featuriser:
     dictionaries: tuple[Dictionary, ...]
     blocks: dict[str, Block]
 
-    def apply(self, images: NDArray[np.uint8]) -> dict[str, Floats]:
-        """Features by family, row by row. uint8 (n, height, width, 3) to float32 (n, components) each."""
+    def apply(self, images: NDArray[np.uint8]) -> Floats:
+        """Features row by row, family after family. uint8 (n, height, width, 3) to float32 (n, sum of widths)."""
+        width = sum(len(block.mean) for block in self.blocks.values())
         raw = [describe(image, self.spec, self.dictionaries) for image in images]
-        return {
-            family: block.apply(np.array([r[family] for r in raw], np.float32).reshape(-1, len(block.mean)))
-            for family, block in self.blocks.items()
-        }
+        return self.project(np.array(raw, np.float32).reshape(-1, width))
+
+    def project(self, raw: Floats) -> Floats:
+        """Features of what `describe` gives: float32 (n, raw width) to (n, sum of widths)."""
+        ends = np.cumsum([len(block.mean) for block in self.blocks.values()])
+        parts = np.split(raw, ends[:-1], axis=1)
+        blocks_of = zip(self.blocks.values(), parts, strict=True)
+        return np.concatenate([block.apply(part) for block, part in blocks_of], axis=1)
 
     def widths(self) -> dict[str, int]:
-        """Numbers that each family comes to."""
+        """Numbers that each family comes to, in the order in which they stand."""
         return {family: len(block.offset) for family, block in self.blocks.items()}
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -91,52 +97,49 @@ class Featuriser:
         return Featuriser(spec, dictionaries, fitted)
 
 
-def fit(images: NDArray[np.uint8], ids: Sequence[str], spec: FeatureSpec) -> Featuriser:
-    """A featuriser from training photographs: the same for any order of the rows.
+def fit(images: NDArray[np.uint8], spec: FeatureSpec) -> Featuriser:
+    """A featuriser from training photographs, uint8 (n, height, width, 3).
 
-    images: uint8 (n, height, width, 3); ids: of the photographs, unique. Of more than `spec.photographs`,
-    those of the lowest hash are used; who has more than fits in memory selects them first, by `precedence`.
+    The first `spec.photographs` are used; who has more puts them in a random order first.
     """
-    order = sorted(range(len(ids)), key=lambda i: (precedence(ids[i], spec), ids[i]))[: spec.photographs]
-    chosen = images[order]
-    dictionaries = fit_dictionaries(chosen, spec)
-    raw = [describe(image, spec, dictionaries) for image in chosen]
-    stacked = {family: np.stack([r[family] for r in raw]) for family in spec.families}
-    return fit_blocks(stacked, dictionaries, spec)
-
-
-def precedence(photograph: str, spec: FeatureSpec) -> int:
-    """Where a photograph, by its id, stands in line for the fit: lowest first."""
-    return hash64(spec.seed, "features", photograph)
+    dictionaries = fit_dictionaries(images, spec)
+    raw = np.stack([describe(image, spec, dictionaries) for image in images[: spec.photographs]])
+    return fit_blocks(raw, dictionaries, spec)
 
 
 def fit_dictionaries(images: NDArray[np.uint8], spec: FeatureSpec) -> tuple[Dictionary, ...]:
-    """The first half of the fit: patches, whitened. images: uint8 (n, height, width, 3), by precedence."""
+    """The first half of the fit: patches, whitened, of the first photographs. uint8 (n, height, width, 3)."""
     if "patches" not in spec.families:
         return ()
     fitted = []
     for scale in spec.scales:
         random = generator(spec.seed, "patches", f"{scale.side}x{scale.stride}x{scale.filters}")
-        squeezed = [patches.reduced(image, scale.side) for image in images]
+        squeezed = [patches.reduced(image, scale.side) for image in images[: spec.patch_photographs]]
         fitted.append(patches.fit(squeezed, scale.filters, spec.patch_samples, random))
     return tuple(fitted)
 
 
-def fit_blocks(raw: Mapping[str, Floats], dictionaries: tuple[Dictionary, ...], spec: FeatureSpec) -> Featuriser:
-    """The second half: raw features, float32 (n, width) by family, of the photographs to fit on."""
-    return Featuriser(spec, dictionaries, {f: blocks.fit(raw[f], spec.components) for f in spec.families})
+def fit_blocks(raw: Floats, dictionaries: tuple[Dictionary, ...], spec: FeatureSpec) -> Featuriser:
+    """The second half: from what `describe` gives of the photographs to fit on, float32 (n, width)."""
+    ends = np.cumsum([raw_width(family, spec) for family in spec.families])
+    parts = dict(zip(spec.families, np.split(raw, ends[:-1], axis=1), strict=True))
+    return Featuriser(spec, dictionaries, {name: blocks.fit(part, spec.components) for name, part in parts.items()})
 
 
-def describe(image: NDArray[np.uint8], spec: FeatureSpec, dictionaries: tuple[Dictionary, ...]) -> dict[str, Floats]:
-    """Raw features of a photograph by family. uint8 (height, width, 3) to float32 (width,) each."""
-    described = {}
+def describe(image: NDArray[np.uint8], spec: FeatureSpec, dictionaries: tuple[Dictionary, ...]) -> Floats:
+    """Raw features of a photograph, family by family. uint8 (height, width, 3) to float32 (width,)."""
+    described = []
     for family in spec.families:
         if family == "patches":
-            answers = [
-                patches.describe(patches.reduced(image, scale.side), dictionary, scale.stride)
-                for scale, dictionary in zip(spec.scales, dictionaries, strict=True)
-            ]
-            described[family] = np.concatenate(answers)
+            for scale, dictionary in zip(spec.scales, dictionaries, strict=True):
+                described.append(patches.describe(patches.reduced(image, scale.side), dictionary, scale.stride))
         else:
-            described[family] = {"colour_shape": colour_shape, "covariance": covariance}[family].describe(image)
-    return described
+            described.append({"colour_shape": colour_shape, "covariance": covariance}[family].describe(image))
+    return np.concatenate(described)
+
+
+def raw_width(family: str, spec: FeatureSpec) -> int:
+    """Numbers that `describe` gives of a family."""
+    if family == "patches":
+        return sum(patches.width(scale.filters) for scale in spec.scales)
+    return {"colour_shape": colour_shape.WIDTH, "covariance": covariance.WIDTH}[family]

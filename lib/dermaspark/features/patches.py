@@ -64,6 +64,11 @@ def fit(images: list[Floats], filters: int, samples: int, random: np.random.Gene
     return Dictionary(*(np.ascontiguousarray(a, np.float32) for a in (mean, whitening, patches)))
 
 
+def width(filters: int) -> int:
+    """Numbers that `describe` gives for a dictionary of so many patches."""
+    return (3 + 3 + 1 + 1) * 2 * filters
+
+
 def describe(image: Floats, dictionary: Dictionary, stride: int) -> Floats:
     """Answers of one photograph to a dictionary, pooled over the whole, the centre, the corners and cells.
 

@@ -1,0 +1,154 @@
+"""Computed features at the edges: fitted and worked out in Spark, kept in a file in the dataset and the bundle."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from threadpoolctl import threadpool_limits
+
+from dermaspark import storage
+from dermaspark.config import Features
+from dermaspark.dataset import FEATURISER
+from dermaspark.errors import UserError
+from dermaspark.features import FeatureSpec, Featuriser, featuriser
+from dermaspark.photographs import PHOTOGRAPHS_PER_BATCH
+
+COLUMN = "features"
+RAW = "raw"  # float32, as bytes: what is measured of a photograph before the axes are fitted
+
+Array = NDArray[Any]
+Floats = NDArray[np.float32]
+Batches = Iterable[pa.RecordBatch]
+
+
+def spec_of(settings: Features, seed: int) -> FeatureSpec:
+    return FeatureSpec(
+        tuple(settings.families), components=settings.components, photographs=settings.photographs, seed=seed
+    )
+
+
+def measure(rows: DataFrame, spec: FeatureSpec, shape: tuple[int, int, int]) -> tuple[DataFrame, Featuriser]:
+    """`rows` with the column `RAW`, kept on disk, and the featuriser that was fitted on training photographs.
+
+    Args:
+        rows: columns image (uint8 of `shape` as bytes), split, copy, order and others. Those of lowest `order` are
+            fitted on, in that order, so that neither partitions nor executors decide the fit.
+    """
+    training = rows.where("split = 'train' and copy = 0")
+    first = training.orderBy("order", "id").limit(spec.patch_photographs).select("image")
+    dictionaries = _in_one_task(first, lambda images: featuriser.fit_dictionaries(_pixels(images, shape), spec))
+
+    def describe(images: pa.Array) -> pa.Array:
+        raw = [featuriser.describe(image, spec, dictionaries) for image in _pixels(images, shape)]
+        return pa.array([numbers.tobytes() for numbers in raw], pa.binary())
+
+    measured = with_column(rows, "image", RAW, "binary", describe).persist(StorageLevel.DISK_ONLY)
+    kept = measured.where("split = 'train' and copy = 0").orderBy("order", "id").limit(spec.photographs).select(RAW)
+    return measured, _in_one_task(kept, lambda raw: featuriser.fit_blocks(_floats(raw), dictionaries, spec))
+
+
+def project(measured: DataFrame, fitted: Featuriser) -> DataFrame:
+    """What `measure` gave with the column `COLUMN` (float32) in the place of `RAW`."""
+
+    def apply(raw: pa.Array) -> pa.Array:
+        return as_column(fitted.project(_floats(raw)))
+
+    return with_column(measured, RAW, COLUMN, "array<float>", apply).drop(RAW)
+
+
+def with_column(
+    rows: DataFrame, source: str, name: str, kind: str, function: Callable[[pa.Array], pa.Array]
+) -> DataFrame:
+    """`rows` with one more column, a function of another; BLAS gets one thread, so that sums come in one order."""
+
+    def add(batches: Batches) -> Iterator[pa.RecordBatch]:
+        with threadpool_limits(1):
+            for batch in batches:
+                for start in range(0, batch.num_rows, PHOTOGRAPHS_PER_BATCH):
+                    chunk = batch.slice(start, PHOTOGRAPHS_PER_BATCH)
+                    names = [*chunk.schema.names, name]
+                    yield pa.RecordBatch.from_arrays([*chunk.columns, function(chunk.column(source))], names=names)
+
+    schema = "".join(f"`{field.name}` {field.dataType.simpleString()}, " for field in rows.schema)
+    return rows.mapInArrow(add, f"{schema}`{name}` {kind}")
+
+
+def as_column(features: Floats) -> pa.Array:
+    """float32 (n, width) as lists."""
+    offsets = np.arange(len(features) + 1, dtype=np.int32) * features.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(features.ravel()))
+
+
+# ---- on disk ----
+
+
+def save(url: str, fitted: Featuriser) -> dict[str, Any]:
+    """Write the file into the folder `url`; what a manifest and a bundle say of it."""
+    data = to_bytes(fitted)
+    storage.write_bytes(storage.join(url, FEATURISER), data)
+    return {"spec": fitted.spec.to_dict(), "widths": fitted.widths(), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def load(url: str, described: dict[str, Any]) -> Featuriser:
+    """The featuriser of a dataset's or a bundle's folder. Raises UserError where the file is not the one described."""
+    file = storage.join(url, FEATURISER)
+    data = read_file(url, described)
+    try:
+        return from_bytes(FeatureSpec.from_dict(described["spec"]), data)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{file}: not a featuriser of this version ({error}); preprocess and train again") from error
+
+
+def read_file(url: str, described: dict[str, Any]) -> bytes:
+    """The file as it is. Raises UserError where it is missing or not the one described."""
+    file = storage.join(url, FEATURISER)
+    if not storage.exists(file):
+        raise UserError(f"{file}: is missing; preprocess and train again")
+    data = storage.read_bytes(file)
+    if hashlib.sha256(data).hexdigest() != described["sha256"]:
+        raise UserError(f"{file}: is not the file that was fitted; preprocess and train again")
+    return data
+
+
+def to_bytes(fitted: Featuriser) -> bytes:
+    """An .npz file; the same bytes for the same numbers."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **fitted.to_arrays())
+    return file.getvalue()
+
+
+def from_bytes(spec: FeatureSpec, data: bytes) -> Featuriser:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return Featuriser.from_arrays(spec, arrays)
+
+
+# ---- one task ----
+
+
+def _in_one_task(column: DataFrame, fit: Callable[[pa.ChunkedArray], Any]) -> Any:
+    """What `fit` makes of a column of a bounded number of rows: worked out by an executor, sent to the driver.
+
+    It travels as an RDD's rows do, between Spark's own processes.
+    """
+
+    def run(rows: Iterable[Any]) -> Iterator[Any]:
+        with threadpool_limits(1):
+            yield fit(pa.array([bytes(row[0]) for row in rows], pa.binary()))
+
+    (result,) = column.coalesce(1).rdd.mapPartitions(run).collect()
+    return result
+
+
+def _pixels(images: pa.Array, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(images.to_pylist()), np.uint8).reshape(-1, *shape)
+
+
+def _floats(raw: pa.Array) -> Floats:
+    parts = raw.to_pylist()
+    return np.frombuffer(b"".join(parts), np.float32).reshape(len(parts), -1)
