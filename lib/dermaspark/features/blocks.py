@@ -14,23 +14,41 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Block:
-    """What fitting found: per feature mean and deviation, float32 (n,), and axes, float32 (n, components).
+    """What fitting found of the features, which are standardised by it and clipped.
 
-    offset: float32 (components,), what the mean of the clipped features comes to on the axes.
+    mean, deviation, centre: float32 (n,), of the features, and what clipped ones are on average;
+    axes, variances: float32 (n, components) orthonormal, and (components,), the variance along each.
     """
 
     mean: Floats
     deviation: Floats
+    centre: Floats
     axes: Floats
-    offset: Floats
+    variances: Floats
 
     def apply(self, features: Floats) -> Floats:
-        """float32 (photographs, n) to (photographs, components), of mean square 1 over the fitted rows.
+        """float32 (photographs, n) to (photographs, components), of mean square 1 over the fitted rows."""
+        variances = self.variances.astype(np.float64)
+        unit = np.sqrt((variances ** (1 - 2 * POWER)).mean())
+        return np.asarray(self._places(features)[1] / variances**POWER / unit, np.float32)
+
+    def distances(self, features: Floats) -> Floats:
+        """How far from the fitted rows, along the axes (Mahalanobis) and away from them; 1 is about usual.
+
+        float32 (photographs, n) to (photographs, 2).
+        """
+        scaled, places = self._places(features)
+        along = (places**2 / self.variances).mean(axis=1)
+        away = ((scaled**2).sum(axis=1) - (places**2).sum(axis=1)) / max(len(self.mean) - len(self.variances), 1)
+        return np.asarray(np.sqrt(np.maximum(np.stack([along, away], axis=1), 0)), np.float32)
+
+    def _places(self, features: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The features, scaled and centred, and where they lie on the axes.
 
         In double precision, so that a photograph's numbers do not depend on the batch that it comes in.
         """
-        scaled = np.clip((features.astype(np.float64) - self.mean) / self.deviation, -CLIP, CLIP)
-        return (scaled @ self.axes.astype(np.float64) - self.offset).astype(np.float32)
+        scaled = np.clip((features.astype(np.float64) - self.mean) / self.deviation, -CLIP, CLIP) - self.centre
+        return scaled, scaled @ self.axes.astype(np.float64)
 
 
 def fit(features: Floats, components: int) -> Block:
@@ -44,8 +62,7 @@ def fit(features: Floats, components: int) -> Block:
     spanned = variances > 1e-6 * max(variances[-1], 1e-12)
     variances, axes = variances[spanned][::-1], axes[:, spanned][:, ::-1]
     axes = axes * np.where(axes.sum(0) < 0, -1.0, 1.0)  # eigh leaves the sign open
-    axes = axes / variances**POWER / np.sqrt((variances ** (1 - 2 * POWER)).mean())
-    return Block(*(np.ascontiguousarray(a, np.float32) for a in (mean, deviation, axes, centre @ axes)))
+    return Block(*(np.ascontiguousarray(a, np.float32) for a in (mean, deviation, centre, axes, variances)))
 
 
 def _principal_axes(values: NDArray[np.float64], kept: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

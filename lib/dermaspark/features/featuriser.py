@@ -1,7 +1,7 @@
 """The featuriser: fitted on training photographs without labels, applied to one photograph at a time."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from dermaspark.features.blocks import Block
 from dermaspark.features.patches import Dictionary
 from dermaspark.randomness import generator
 
+REFUSED = 0.01  # of photographs like those that it was fitted on, by `strangeness`
 FAMILIES = ("colour_shape", "patches", "covariance")
 
 Floats = NDArray[np.float32]
@@ -52,32 +53,41 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class Featuriser:
-    """Fitted dictionaries, one a scale, and blocks, one a family in the order of the spec."""
+    """Fitted dictionaries, one a scale, and blocks, one a family in the order of the spec.
+
+    limits: float32 (2 * families,), of each distance, beyond which a photograph is not like those fitted on.
+    """
 
     spec: FeatureSpec
     dictionaries: tuple[Dictionary, ...]
     blocks: dict[str, Block]
+    limits: Floats
 
     def apply(self, images: NDArray[np.uint8]) -> Floats:
         """Features row by row, family after family. uint8 (n, height, width, 3) to float32 (n, sum of widths)."""
+        return self.project(self.describe(images))
+
+    def describe(self, images: NDArray[np.uint8]) -> Floats:
+        """What `project` and `strangeness` work on. uint8 (n, height, width, 3) to float32 (n, raw width)."""
         width = sum(len(block.mean) for block in self.blocks.values())
         raw = [describe(image, self.spec, self.dictionaries) for image in images]
-        return self.project(np.array(raw, np.float32).reshape(-1, width))
+        return np.array(raw, np.float32).reshape(-1, width)
 
     def project(self, raw: Floats) -> Floats:
-        """Features of what `describe` gives: float32 (n, raw width) to (n, sum of widths)."""
-        ends = np.cumsum([len(block.mean) for block in self.blocks.values()])
-        parts = np.split(raw, ends[:-1], axis=1)
-        blocks_of = zip(self.blocks.values(), parts, strict=True)
-        return np.concatenate([block.apply(part) for block, part in blocks_of], axis=1)
+        """float32 (n, raw width) to (n, sum of widths)."""
+        return np.concatenate([block.apply(part) for block, part in _by_block(self.blocks, raw)], axis=1)
+
+    def strangeness(self, raw: Floats) -> Floats:
+        """How unlike the photographs that it was fitted on, float32 (n,): above 1 it is none of their kind."""
+        return np.asarray((distances(self.blocks, raw) / self.limits).max(axis=1, initial=0), np.float32)
 
     def widths(self) -> dict[str, int]:
         """Numbers that each family comes to, in the order in which they stand."""
-        return {family: len(block.offset) for family, block in self.blocks.items()}
+        return {family: len(block.variances) for family, block in self.blocks.items()}
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything fitted, as named arrays for an .npz file; the spec goes beside it as JSON."""
-        arrays: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {"limits": self.limits}
         for i, dictionary in enumerate(self.dictionaries):
             arrays |= {f"dictionary.{i}.{name}": array for name, array in vars(dictionary).items()}
         for family, block in self.blocks.items():
@@ -94,7 +104,7 @@ class Featuriser:
         scales = range(len(spec.scales)) if "patches" in spec.families else range(0)
         dictionaries = tuple(Dictionary(**fields(Dictionary, f"dictionary.{i}")) for i in scales)
         fitted = {family: Block(**fields(Block, f"block.{family}")) for family in spec.families}
-        return Featuriser(spec, dictionaries, fitted)
+        return Featuriser(spec, dictionaries, fitted, arrays["limits"])
 
 
 def fit(images: NDArray[np.uint8], spec: FeatureSpec) -> Featuriser:
@@ -121,9 +131,32 @@ def fit_dictionaries(images: NDArray[np.uint8], spec: FeatureSpec) -> tuple[Dict
 
 def fit_blocks(raw: Floats, dictionaries: tuple[Dictionary, ...], spec: FeatureSpec) -> Featuriser:
     """The second half: from what `describe` gives of the photographs to fit on, float32 (n, width)."""
+    # A fit lies nearer to its own photographs than to others: limits come from half of them, and a fit to the rest.
+    half = -(-len(raw) // 2)
+    limits = _limits(distances(_fit_each(raw[:half], spec), raw[half:] if half < len(raw) else raw))
+    return Featuriser(spec, dictionaries, _fit_each(raw, spec), limits)
+
+
+def _fit_each(raw: Floats, spec: FeatureSpec) -> dict[str, Block]:
     ends = np.cumsum([raw_width(family, spec) for family in spec.families])
-    parts = dict(zip(spec.families, np.split(raw, ends[:-1], axis=1), strict=True))
-    return Featuriser(spec, dictionaries, {name: blocks.fit(part, spec.components) for name, part in parts.items()})
+    parts = zip(spec.families, np.split(raw, ends[:-1], axis=1), strict=True)
+    return {family: blocks.fit(part, spec.components) for family, part in parts}
+
+
+def distances(fitted: Mapping[str, Block], raw: Floats) -> Floats:
+    """float32 (n, raw width) to (n, 2 * families): of each family along its axes and away from them."""
+    return np.concatenate([block.distances(part) for block, part in _by_block(fitted, raw)], axis=1)
+
+
+def _limits(found: Floats) -> Floats:
+    """Limits that REFUSED of these photographs pass in one distance or another. (n, d) to float32 (d,)."""
+    usual = np.maximum(np.quantile(found, 1 - REFUSED, axis=0), 1e-6)
+    return np.asarray(usual * np.quantile((found / usual).max(axis=1), 1 - REFUSED), np.float32)
+
+
+def _by_block(fitted: Mapping[str, Block], raw: Floats) -> Iterator[tuple[Block, Floats]]:
+    ends = np.cumsum([len(block.mean) for block in fitted.values()])
+    yield from zip(fitted.values(), np.split(raw, ends[:-1], axis=1), strict=True)
 
 
 def describe(image: NDArray[np.uint8], spec: FeatureSpec, dictionaries: tuple[Dictionary, ...]) -> Floats:
