@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from scale import OF_LESION, Cost, draw, find_faults  # noqa: E402 - found by the line above
+from scale import OF_LESION, Cost, draw, find_faults
 
 
 def cost(photographs: int, seconds: float, mebibytes: int, job: str = "audit") -> Cost:
