@@ -1,6 +1,6 @@
 """Owns the scale test: ten times the photographs must take ten times the time at most, and no more memory.
 
-    python scripts/scale.py [--photographs 10000 100000] [--master local-cluster[2,1,1024]]
+    python scripts/scale.py [--photographs 10000 100000] [--jobs audit preprocess] [--master local-cluster[2,1,1024]]
 
 Draws sets of small photographs into a temporary folder, runs jobs/audit.py and jobs/preprocess.py on each as
 spark-submit does, and watches the driver: its JVM and its Python. Exit status 1 where the driver of a larger set
@@ -43,7 +43,11 @@ SIZE = (96, 72)  # pixels
 CELLS = (8, 6)  # of random colour, which make a photograph: no two are alike
 HEAP = "1g"
 HEAP_FOLLOWS_USE = "-XX:+UseSerialGC -Xms128m -Xmn64m -XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=20"
-SMALL = ("image.height=32", "image.width=32", "augment.copies=1")
+SET = ("input.path=photographs", "input.groups=lesions.csv")
+JOBS = {
+    "audit": (*SET, "report.path=audit"),
+    "preprocess": (*SET, "output.path=dataset", "image.height=32", "image.width=32", "augment.copies=1"),
+}
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -72,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="See what ten times the photographs cost.")
     parser.add_argument("--photographs", nargs="+", type=int, default=[10_000, 100_000], metavar="N")
+    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=list(JOBS))
     parser.add_argument("--master", default="local-cluster[2,1,1024]")
     options = parser.parse_args(arguments)
     costs: list[Cost] = []
@@ -79,9 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="dermaspark-scale-") as name:
             folder = Path(name)
             draw(folder, n)
-            for job, out in (("audit", "report.path=audit"), ("preprocess", "output.path=dataset")):
-                words = ("input.path=photographs", "input.groups=lesions.csv", out)
-                costs.append(measure(folder, options.master, job, n, *words, *(SMALL if job == "preprocess" else ())))
+            for job in options.jobs:
+                costs.append(measure(folder, options.master, job, n))
                 print(costs[-1], flush=True)
     faults = find_faults(costs)
     print(*(faults or ["no bound was missed"]), sep="\n")
@@ -133,13 +137,13 @@ def draw_one(task: tuple[Path, int]) -> None:
 # ---- the jobs ----
 
 
-def measure(folder: Path, master: str, job: str, n: int, *words: str) -> Cost:
+def measure(folder: Path, master: str, job: str, n: int) -> Cost:
     """Run a job to its end. SystemExit where it fails."""
     command = ["spark-submit", "--master", master, "--driver-memory", HEAP, "--driver-java-options", HEAP_FOLLOWS_USE]
     for key in ("host", "bindAddress"):
         command += ["--conf", f"spark.driver.{key}=127.0.0.1"]
     command += ["--conf", "spark.sql.shuffle.partitions=8", "--conf", f"spark.local.dir={folder}/spark"]
-    command += [str(ROOT / "jobs" / f"{job}.py"), *words]
+    command += [str(ROOT / "jobs" / f"{job}.py"), *JOBS[job]]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(folder)}
     log = folder / f"{job}.log"
