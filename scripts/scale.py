@@ -43,10 +43,11 @@ SIZE = (96, 72)  # pixels
 CELLS = (8, 6)  # of random colour, which make a photograph: no two are alike
 HEAP = "1g"
 HEAP_FOLLOWS_USE = "-XX:+UseSerialGC -Xms128m -Xmn64m -XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=20"
+SMALL = ("image.height=32", "image.width=32", "augment.copies=1", "features.families=[]")
 SET = ("input.path=photographs", "input.groups=lesions.csv")
 JOBS = {
     "audit": (*SET, "report.path=audit"),
-    "preprocess": (*SET, "output.path=dataset", "image.height=32", "image.width=32", "augment.copies=1"),
+    "preprocess": (*SET, "output.path=dataset", *SMALL),
 }
 SECONDS_BETWEEN_LOOKS = 0.2
 

@@ -69,7 +69,7 @@ def run_and_count(config, urls: dict[str, str]) -> dict:
     def counted(stream, plan):
         for batch in batches(stream, plan):
             real = batch.real.astype(bool)
-            seen[:] += (real.sum(), batch.labels[real].sum(), batch.images[real].sum(dtype=np.int64))
+            seen[:] += (real.sum(), batch.labels[real].sum(), batch.inputs[real].sum(dtype=np.int64))
             yield batch
 
     Stream.batches = counted
