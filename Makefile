@@ -1,7 +1,7 @@
 # What a person or CI runs. Every variable can be set on the command line: make demo MASTER=spark://host:7077
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint audit-deps audit crossval evaluate lock clean
+.PHONY: help setup demo test chaos scale lint audit-deps audit crossval evaluate lock clean
 
 MASTER ?= local[2]
 DATA   ?= runs/demo/dataset
@@ -37,6 +37,9 @@ test: setup ## all tests (PYTEST_ARGS goes to pytest)
 
 chaos: setup ## kill -9 processes of training runs at random moments on a standalone cluster (ARGS='--times 10 --seed 0')
 	@python scripts/chaos.py $(ARGS)
+
+scale: setup ## what ten times the photographs cost: time, and the driver's memory (ARGS='--photographs 10000 100000')
+	@python scripts/scale.py $(ARGS)
 
 lint: setup ## ruff and mypy
 	@ruff check .

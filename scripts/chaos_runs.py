@@ -25,9 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # that of this Python's spark-submit
 
 PHOTOGRAPHS = {"train": 8, "test": 1}  # of each class
-DATASET = ("image.height=16", "image.width=16", "augment.copies=7", "audit.near_copies=false")
+DATASET = ("image.height=16", "image.width=16", "augment.copies=7", "audit.near_copies=false", "features.families=[]")
 # Eight copies of 63 photographs in steps of two rows: 252 steps, a second or two an epoch.
-TRAINING = ("train.copies_per_epoch=8", "train.batch_size=2", "network.hidden=[16]", "train.num_processes=2")
+TRAINING = (
+    *("train.copies_per_epoch=8", "train.batch_size=2", "train.num_processes=2"),
+    *("network.name=seed", "network.hidden=[16]"),
+)
 
 EPOCH_ENDED = re.compile(r"^epoch (\d+)/\d+ ")
 RUN_SECONDS = 600  # for a run to end, kill and restart included

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
+from dermaspark.config import Input
 from dermaspark.errors import UserError
 from dermaspark.photo import Unreadable, decode, inspect
 from isic_table import CLASSES, GROUP_COLUMNS, Arrangement, Image, about, arrange, read, summary
@@ -217,9 +218,10 @@ def _whole(files: Sequence[Path], images: Mapping[str, Image]) -> list[bool]:
 
     def whole(file: Path) -> bool:
         data, size = file.read_bytes(), images[file.stem].size
+        max_pixels = size[0] * size[1] if size else Input().max_pixels
         try:
-            decode(data, 1, 1, max_pixels=sys.maxsize)
-            header = inspect(data)
+            decode(data, 1, 1, max_pixels)
+            header = inspect(data, max_pixels)
         except Unreadable:
             return False
         return size is None or sorted(size) == sorted((header.width, header.height))  # turned, maybe, by EXIF

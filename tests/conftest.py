@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[3] pyspark-shell"  # slots for three ranks, on any machine
 
 import numpy as np
 import pytest

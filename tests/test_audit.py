@@ -13,9 +13,10 @@ from PIL import Image
 from pyspark import StorageLevel
 
 CLASSES = ("melanoma", "nevus <b>&", "100% = a b")
+MAX_PIXELS = 10**8
 
 
-def read(spark, path, max_pixels: int = 10**8):
+def read(spark, path, max_pixels: int = MAX_PIXELS):
     found = catalog.find(spark, catalog.class_folders(catalog.sources(path))).where("kind != 'other'")
     return photographs.fingerprint_all(found, 100, max_pixels).persist(StorageLevel.MEMORY_AND_DISK)
 
@@ -71,7 +72,7 @@ def table(spark, tmp_path_factory):
 def audited(spark, fingerprinted, table, tmp_path_factory) -> tuple[audit.Audit, Path]:
     folder = tmp_path_factory.mktemp("audit") / "report"
     result = audit.audit(fingerprinted, table, near=True)
-    audit.write(spark, result, f"file://{folder}")
+    audit.write(spark, result, f"file://{folder}", MAX_PIXELS)
     return result, folder
 
 
@@ -189,9 +190,15 @@ def test_the_page_is_bounded(spark, audited, monkeypatch):
     monkeypatch.setattr(audit.audit_page, "ON_CONTACT_SHEET", 2)
     monkeypatch.setattr(audit.audit_page, "GROUPS_SHOWN", 1)
     monkeypatch.setattr(audit.audit_page, "SHOWN_OF_GROUP", 2)
-    page = audit.audit_page.render(spark, result.figures, result.tables, result.sample)
+    page = audit.audit_page.render(spark, result.figures, result.tables, result.sample, MAX_PIXELS)
     assert page.count("<img ") == 3 * 2 + 2 + 2
     assert "1 of 3 are shown" in page
+
+
+def test_no_picture_is_made_of_a_giant():
+    width, height = lesion(1).size
+    assert audit.audit_page.picture(jpeg(lesion(1)), width * height) is not None
+    assert audit.audit_page.picture(jpeg(lesion(1)), width * height - 1) is None
 
 
 def test_the_document_is_written_last(spark, audited, tmp_path, monkeypatch):
@@ -200,7 +207,7 @@ def test_the_document_is_written_last(spark, audited, tmp_path, monkeypatch):
 
     monkeypatch.setattr(storage, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
-        audit.write(spark, audited[0], f"file://{tmp_path}/out")
+        audit.write(spark, audited[0], f"file://{tmp_path}/out", MAX_PIXELS)
     assert not (tmp_path / "out" / audit.DOCUMENT).exists()
 
 
@@ -214,7 +221,7 @@ def test_nothing_readable_is_no_crash(spark, tmp_path):
         (tmp_path / "set" / name).mkdir(parents=True)
         (tmp_path / "set" / name / "x.jpg").write_bytes(b"")
     result = audit.audit(read(spark, str(tmp_path / "set")), None, near=True)
-    audit.write(spark, result, f"file://{tmp_path}/report")
+    audit.write(spark, result, f"file://{tmp_path}/report", MAX_PIXELS)
     assert result.figures["counts"]["unreadable"] == 2
     assert result.figures["canary"] is None
 

@@ -110,12 +110,15 @@ def audit(photographs: DataFrame, table: DataFrame | None, near: bool, seed: int
     return Audit(figures, tables, sample)
 
 
-def write(spark: SparkSession, found: Audit, url: str) -> None:
-    """The tables as Parquet, a group's rows together; the page; audit.json last."""
+def write(spark: SparkSession, found: Audit, url: str, max_pixels: int) -> None:
+    """The tables as Parquet, a group's rows together; the page; audit.json last.
+
+    A sample of the photographs is read again for the page, none of more than `max_pixels` pixels.
+    """
     for name, table in found.tables.items():
         ordered = table.sort("group", "id") if "group" in table.columns else table.sort(table.columns[0])
         ordered.write.parquet(storage.join(url, name))
-    page = audit_page.render(spark, found.figures, found.tables, found.sample)
+    page = audit_page.render(spark, found.figures, found.tables, found.sample, max_pixels)
     storage.write_bytes(storage.join(url, PAGE), page.encode())
     storage.write_json(storage.join(url, DOCUMENT), found.figures)
 

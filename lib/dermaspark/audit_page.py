@@ -26,14 +26,22 @@ SHOWN_OF_GROUP = 6  # photographs
 PICTURE_SIDE = 160  # pixels, the longer one
 PICTURE_QUALITY = 80
 PICTURES_PER_TASK = 64
-MAX_PIXELS = 2**31  # larger ones were set aside when they were fingerprinted
 CHANNELS = {"red": "#c0504d", "green": "#5f9e62", "blue": "#4f81bd"}
 CHART = {"width": 340, "height": 112, "left": 8, "top": 8, "right": 8, "bottom": 32}  # points
 HIGHEST_SHARE = 0.35  # of a class in one bin of colour; more is cut
 
 
-def render(spark: SparkSession, figures: dict[str, Any], tables: dict[str, DataFrame], sample: DataFrame) -> str:
-    """The page, of what `audit.Audit` holds; every text in it that came from folders or tables is escaped."""
+def render(
+    spark: SparkSession,
+    figures: dict[str, Any],
+    tables: dict[str, DataFrame],
+    sample: DataFrame,
+    max_pixels: int,
+) -> str:
+    """The page, of what `audit.Audit` holds; every text in it that came from folders or tables is escaped.
+
+    No picture is made of a photograph of more than `max_pixels` pixels.
+    """
     per_sheet = min(ON_CONTACT_SHEET, max(1, ON_ALL_SHEETS // max(1, len(figures["classes"]))))
     rows = sample.where(F.col("rank") <= per_sheet).sort("class_name", "rank").select("class_name", "id", "path")
     sheets: dict[str, list[dict[str, Any]]] = {name: [] for name in figures["classes"]}
@@ -56,7 +64,7 @@ def render(spark: SparkSession, figures: dict[str, Any], tables: dict[str, DataF
         counts=figures["counts"],
         sheets=sheets,
         charts=histograms(figures["classes"]),
-        pictures=pictures(spark, sorted({one["path"] for one in shown})),
+        pictures=pictures(spark, sorted({one["path"] for one in shown}), max_pixels),
         **groups,
     )
 
@@ -85,12 +93,12 @@ def groups_shown(members: DataFrame, pairs: DataFrame, side: str) -> list[dict[s
     return list(groups.values())
 
 
-def pictures(spark: SparkSession, paths: list[str]) -> dict[str, str]:
+def pictures(spark: SparkSession, paths: list[str], max_pixels: int) -> dict[str, str]:
     """Small JPEGs of the photographs, as data URLs by path, made by the executors."""
 
     def make(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            jpegs = [picture(storage.read_bytes(path)) for path in batch.column("path").to_pylist()]
+            jpegs = [picture(storage.read_bytes(path), max_pixels) for path in batch.column("path").to_pylist()]
             columns = [batch.column("path"), pa.array(jpegs, pa.binary())]
             yield pa.RecordBatch.from_arrays(columns, names=["path", "jpeg"])
 
@@ -102,13 +110,13 @@ def pictures(spark: SparkSession, paths: list[str]) -> dict[str, str]:
     return {row["path"]: f"data:image/jpeg;base64,{base64.b64encode(row['jpeg']).decode()}" for row in rows}
 
 
-def picture(data: bytes) -> bytes | None:
+def picture(data: bytes, max_pixels: int) -> bytes | None:
     """A JPEG of a photograph, its longer side PICTURE_SIDE at most; None where it can't be read any more."""
     try:
-        header = inspect(data)
+        header = inspect(data, max_pixels)
         scale = min(1.0, PICTURE_SIDE / max(header.width, header.height))
         width, height = (max(1, round(side * scale)) for side in (header.width, header.height))
-        pixels = decode(data, height, width, MAX_PIXELS)
+        pixels = decode(data, height, width, max_pixels)
     except Unreadable:
         return None
     file = io.BytesIO()

@@ -27,5 +27,5 @@ def examine(spark: SparkSession, config: Config) -> dict[str, Any]:
     result = audit.audit(
         photographs.persist(StorageLevel.DISK_ONLY), table, config.audit.near_copies, config.split.seed
     )
-    audit.write(spark, result, url)
+    audit.write(spark, result, url, config.input.max_pixels)
     return result.figures

@@ -42,7 +42,7 @@ def fingerprint(data: bytes, max_pixels: int) -> Fingerprint:
     Raises:
         photo.Unreadable: it can't be read, or has more than `max_pixels` pixels.
     """
-    header = inspect(data)
+    header = inspect(data, max_pixels)
     # At its own size `decode` neither scales nor resamples.
     pixels = decode(data, header.height, header.width, max_pixels)
     small = shrink(pixels)

@@ -4,6 +4,7 @@ import logging
 from decimal import Decimal
 from functools import reduce
 
+from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
@@ -120,10 +121,11 @@ def _small_star(edges: DataFrame) -> DataFrame:
 def _cut(edges: DataFrame) -> DataFrame:
     """The same rows, computed now, their history forgotten: without that the plan doubles with every round.
 
-    Kept on the executors' disks, or where the session's checkpoint directory is, which outlives an executor.
+    Kept on the disks of two executors each, so that one may be lost; or where the session's checkpoint directory
+    is, if it has one, which outlives them all.
     """
     kept = edges.sparkSession.sparkContext.getCheckpointDir() is not None
-    return edges.checkpoint() if kept else edges.localCheckpoint()
+    return edges.checkpoint() if kept else edges.localCheckpoint(storageLevel=StorageLevel.DISK_ONLY_2)
 
 
 def _checksum(edges: DataFrame) -> tuple[int, Decimal | None]:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import math
 import struct
 import warnings
 from collections.abc import Iterator
@@ -115,10 +114,14 @@ def decode(data: bytes, height: int, width: int, max_pixels: int) -> NDArray[np.
         return np.array(_rgb(small))
 
 
-def inspect(data: bytes) -> Header:
-    """What the header of the photograph in `data` says. Raises Unreadable; damaged pixels go unnoticed."""
+def inspect(data: bytes, max_pixels: int) -> Header:
+    """What the header of the photograph in `data` says. Damaged pixels go unnoticed.
+
+    Raises Unreadable, also for more than `max_pixels` pixels: some decoders take memory for all of them as soon
+    as they see the header.
+    """
     with _unreadable_if_it_fails():
-        image = _open(data, math.inf)
+        image = _open(data, max_pixels)
         width, height = image.size
         # Pillow has already swapped the sides of a TIFF.
         if not isinstance(image, TiffImageFile) and _orientation(image) in _SWAPS_SIDES:
@@ -148,7 +151,7 @@ def _reason(error: Exception) -> str:
     return f"damaged: {text[:100]}".strip()
 
 
-def _open(data: bytes, max_pixels: float) -> ImageFile.ImageFile:
+def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     """The image with its header read and checked, no pixel decoded."""
     plugin = _plugin(data)
     if plugin is WebPImageFile:  # its decoder takes memory for the whole canvas as soon as it is made
@@ -185,7 +188,7 @@ def _plugin(data: bytes) -> type[ImageFile.ImageFile]:
     raise Unreadable("not an image")
 
 
-def _check_pixels(width: int, height: int, max_pixels: float) -> None:
+def _check_pixels(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise Unreadable(f"too many pixels ({width} x {height})")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dermaspark.randomness import hash64
+from dermaspark.randomness import generator, hash64
 
 NOT_IN_FOLDS = "the published test photographs take no part in cross-validation"
 
@@ -21,27 +21,34 @@ class Scheme:
     seed: int
 
 
-def positions(groups: NDArray[np.object_], seed: int, purpose: str) -> NDArray[np.float64]:
-    """Where each photograph's group stands, in (0, 1), when the groups are laid out in a random order.
+def deal(groups: NDArray[np.object_], shares: list[float], seed: int, purpose: str) -> NDArray[np.int64]:
+    """Which of the parts, in proportion to `shares`, each photograph goes to, its whole group with it.
 
-    A group takes room for each of its photographs and all of them get its middle, so cutting (0, 1) anywhere
-    keeps groups whole and divides the photographs in proportion, as near as the groups allow.
+    The largest groups are dealt first, in a random order among those of one size, each to the part that would be
+    the least full, for its share, at the group's middle: so each part gets its share of large groups and of small
+    ones (Sainte-Lague's rule), and the small ones even out what the large ones left uneven.
 
     Args:
         groups: str (n,), the group of each photograph of one class, in any order.
+        shares: of the photographs, of each part; they sum to 1.
         seed: the split's seed.
-        purpose: 'validation' or 'fold': what is being cut.
+        purpose: 'validation' or 'fold': what is dealt for.
 
     Returns:
-        float64 (n,), a function of the set of (photograph, group) and the seed alone.
+        int64 (n,), a function of the set of (photograph, group), the shares and the seed alone.
     """
-    if not len(groups):
-        return np.empty(0)
     names, inverse, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
-    order = np.argsort(np.array([hash64(seed, purpose, name) for name in names]), kind="stable")
-    middle = np.empty(len(names))
-    middle[order] = np.cumsum(sizes[order]) - sizes[order] / 2
-    return (middle / len(groups))[inverse]
+    order = sorted(range(len(names)), key=lambda i: (-sizes[i], hash64(seed, purpose, str(names[i]))))
+    # Which part comes first where several are equally empty: otherwise it would be the same one in every class.
+    first = str(names[order[0]]) if order else ""
+    parts = [int(i) for i in generator(seed, purpose, first).permutation(len(shares)) if shares[i]]
+    full = [0] * len(shares)
+    part_of = np.empty(len(names), np.int64)
+    for i in order:
+        middles = [(full[part] + sizes[i] / 2) / shares[part] for part in parts]
+        part_of[i] = parts[middles.index(min(middles))]
+        full[part_of[i]] += sizes[i]
+    return part_of[inverse]
 
 
 def assign(photographs: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
@@ -59,10 +66,10 @@ def assign(photographs: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
     if scheme.folds:
         split[split == "test"] = None
         training = np.flatnonzero(split == "train")
-        fold = np.floor(positions(groups[training], scheme.seed, "fold") * scheme.folds)
+        fold = deal(groups[training], [1 / scheme.folds] * scheme.folds, scheme.seed, "fold")
         split[training[fold == scheme.fold]] = "test"
     training = np.flatnonzero(split == "train")
-    held_back = positions(groups[training], scheme.seed, "validation") < scheme.validation
-    split[training[held_back]] = "val"
+    held_back = deal(groups[training], [1 - scheme.validation, scheme.validation], scheme.seed, "validation")
+    split[training[held_back == 1]] = "val"
     order = [hash64(scheme.seed, "order", key) for key in photographs["id"]]
     return pd.DataFrame({"id": photographs["id"].to_numpy(), "split": split, "order": order})

@@ -1,13 +1,19 @@
 """Training's promises, with real Horovod ranks: exact figures, the same on every rank, and a run that goes on."""
 
 import json
+import sys
 
+import cloudpickle
 import numpy as np
 import pytest
 from dermaspark import bundle
 from dermaspark.checkpoint import CheckpointStore
+from dermaspark.dataset import read_manifest
 from dermaspark.errors import UserError
+from dermaspark.launcher import HorovodDistributor
 from dermaspark.run import train
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the ranks have no tests on their path
 
 SMALL = ("network.hidden=[24,16]", "train.batch_size=16", "train.learning_rate=1e-3", "train.max_restarts=0")
 
@@ -52,17 +58,58 @@ def test_the_same_seed_on_the_same_ranks_gives_the_same_weights_bit_for_bit(trai
         assert np.array_equal(a, b)
 
 
-def test_figures_do_not_depend_on_the_number_of_ranks(trained):
-    """The same weights (a learning rate of next to nothing, no dropout) on 1, 2 and 3 ranks."""
+def run_and_count(config, urls: dict[str, str]) -> dict:
+    """A rank that reports what it has read when it has trained: rows, and the sums of their labels and pixels."""
+    from dermaspark import rank
+    from dermaspark.run import run_rank
+    from dermaspark.stream import Stream
+
+    batches, seen = Stream.batches, np.zeros(3, np.int64)
+
+    def counted(stream, plan):
+        for batch in batches(stream, plan):
+            real = batch.real.astype(bool)
+            seen[:] += (real.sum(), batch.labels[real].sum(), batch.inputs[real].sum(dtype=np.int64))
+            yield batch
+
+    Stream.batches = counted
+    result = run_rank(config, urls)
+    rank.report(seen=seen.tolist())
+    return result
+
+
+@pytest.fixture
+def one_epoch(spark, configure, dataset, tmp_path):
+    """An epoch whose weights stay as they are, on some ranks: its figures, and what was read in all."""
     still = ("train.epochs=1", "train.learning_rate=1e-12", "train.warmup_epochs=0", "network.dropout=0")
-    histories = []
-    for ranks in (1, 2):
-        result, _ = trained(*still, f"train.num_processes={ranks}", name=f"ranks-{ranks}")
-        histories.append(result["history"][0])
-    for name in ("loss", "val_loss"):
-        assert histories[1][name] == pytest.approx(histories[0][name], rel=1e-6)
-    for name in ("accuracy", "val_accuracy"):
-        assert histories[1][name] == histories[0][name]
+
+    def run(ranks: int) -> tuple[dict[str, float], np.ndarray]:
+        seen: dict[int, list[int]] = {}
+        config = configure(f"data.path={dataset}", *SMALL, *still, f"train.num_processes={ranks}")
+        urls = {name: f"file://{tmp_path}/{ranks}/{name}" for name in ("model", "checkpoints")} | {"data": dataset}
+
+        def hear(rank: int, message: dict) -> None:
+            if "seen" in message:
+                seen[rank] = message["seen"]
+
+        result = HorovodDistributor(spark, ranks, on_message=hear).run(run_and_count, config, urls)
+        assert sorted(seen) == list(range(ranks))
+        return result["history"][0], np.sum(list(seen.values()), axis=0)
+
+    return run
+
+
+def test_one_epoch_reads_the_same_rows_and_gives_the_same_figures_on_1_2_and_3_ranks(one_epoch, dataset):
+    alone, rows_alone = one_epoch(1)
+    counts = read_manifest(dataset).counts
+    assert rows_alone[0] == counts["train"] + counts["val"]
+    for ranks in (2, 3):
+        figures, rows = one_epoch(ranks)
+        assert rows.tolist() == rows_alone.tolist()
+        for name in ("loss", "val_loss"):
+            assert figures[name] == pytest.approx(alone[name], rel=1e-6)
+        for name in ("accuracy", "val_accuracy"):
+            assert figures[name] == alone[name]
 
 
 def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(trained, tmp_path):
