@@ -89,8 +89,8 @@ def report_on(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     about: dict[str, Any] = {"dataset": dataset, "model": model, "protocol": protocol, "created": created}
     figures = metrics.document(sums, **about, wanted_risk=settings.risk)
-    page = report.page(figures, sums.curves, history)
-    storage.write_bytes(storage.join(url, PAGE), page.encode())
+    if sums.labels == sums.classes:  # the page draws what has a square of classes
+        storage.write_bytes(storage.join(url, PAGE), report.page(figures, sums.curves, history).encode())
     storage.write_json(storage.join(url, METRICS), figures)
     return figures
 
