@@ -62,28 +62,28 @@ def document(
 
     wanted_risk: of the photographs accepted, when the model may abstain; without it nothing is said of that.
     """
-    threshold = None if wanted_risk is None else abstaining.fit(tally.confidences, wanted_risk)
+    fitted = None if wanted_risk is None else abstaining.fit(tally.confidences, wanted_risk)
     return {
         "created": created,
         "dataset": dataset,
         "model": model,
         "protocol": protocol,
         "classes": list(tally.classes),
-        "abstaining": threshold,
-        "splits": {split: _of_split(tally, split, threshold) for split in tally.splits},
+        "abstaining": fitted,
+        "splits": {split: _of_split(tally, split, fitted) for split in tally.splits},
     }
 
 
-def _of_split(tally: Tally, split: str, threshold: Mapping[str, Any] | None) -> dict[str, Any]:
+def _of_split(tally: Tally, split: str, fitted: Mapping[str, Any] | None) -> dict[str, Any]:
     by: dict[str, dict[str, Any]] = {}
     for cell in sorted(tally.figures, key=_reading_order):
         if cell.split == split and cell.column != ALL:
             by.setdefault(cell.column, {})[cell.value] = tally.figures[cell]
     whole = {cell.prior: of for cell, of in tally.figures.items() if cell[:3] == (split, ALL, ALL)}
     accepted = None
-    if threshold and split in tally.confidences:
+    if fitted and split in tally.confidences:
         defined = whole[TRAINING]["malignancy"] is not None
-        accepted = abstaining.figures(tally.confidences[split], threshold["threshold"], defined)
+        accepted = abstaining.figures(tally.confidences[split], fitted["threshold"], defined)
     return {
         **whole[TRAINING],
         "rows": list(tally.labels or tally.classes),  # of the confusion matrix
