@@ -22,6 +22,11 @@ from dermaspark.errors import UserError
         ("epochs", "epochs: expected"),
         ("--overwrite", "--overwrite: expected"),
         ("train.epochs={", "train.epochs={: not a YAML value"),
+        ("report.risk=2", "report.risk=2.0: must lie between"),
+        ("report.prior={a: 0.5, b: 0.6}", "report.prior: the shares sum to 1.1, not to 1"),
+        ("report.prior={a: 1.5, b: -0.5}", "report.prior: the share of b is -0.5; it must be positive"),
+        ("report.prior={a: .nan}", "report.prior: the share of a is nan; it must be positive"),
+        ("report.prior={a: half}", "report.prior.a: Value 'half'"),
     ],
 )
 def test_a_mistake_is_refused_in_one_line_that_names_the_key(configure, argument, named):
@@ -35,6 +40,7 @@ def test_a_path_is_taken_as_it_stands(configure):
     for path in ("a b/50%, c=d.jpg", "1", "photo: 2.jpg", "[a].jpg", "Ölfleck é.png"):
         assert configure(f"input.path={path}").input.path in (path, [path.strip("[]")])
         assert configure(f"model.path={path}").model.path == path
+        assert configure(f"labels.map={path}").labels.map == path
 
 
 def test_sources_are_lists_or_mappings(configure):
@@ -59,12 +65,13 @@ def test_the_keys_are_frozen():
         else []
         for section in dataclasses.fields(tree)
     }
-    assert {s: keys[s] for s in ("input", "output", "data", "model", "report")} == {
+    assert {s: keys[s] for s in ("input", "output", "data", "model", "report", "labels")} == {
         "input": ["path", "groups", "max_bad_fraction", "max_pixels"],
         "output": ["path"],
         "data": ["path"],
         "model": ["path"],
-        "report": ["path"],
+        "report": ["path", "malignant", "prior", "risk"],
+        "labels": ["map"],
     }
     fixed = {"num_processes", "epochs", "batch_size", "learning_rate", "seed", "checkpoint_path"}
     assert fixed <= set(keys["train"])
@@ -82,6 +89,7 @@ def test_the_keys_are_frozen():
             "train",
             "model",
             "report",
+            "labels",
         ),
         *("overwrite", "log_level"),
     ]

@@ -70,6 +70,8 @@ def test_figures_equal_those_of_scikit_learn(n: int, auc_tolerance: float) -> No
     assert found["brier"] == pytest.approx(brier, abs=1e-9)
     assert found["ece"] == pytest.approx(exact_ece(truth, probabilities), abs=1e-4)
     assert found["macro_auc"] == pytest.approx(np.mean(aucs), abs=auc_tolerance)
+    precision = sk.average_precision_score(np.eye(5)[truth], probabilities, average="macro")
+    assert found["macro_average_precision"] == pytest.approx(precision, abs=1e-3)
     for k, name in enumerate(NAMES):
         of = found["per_class"][name]
         hits = truth == k
@@ -198,7 +200,7 @@ def test_curves_end_where_they_must_and_match_the_figures() -> None:
 def test_the_document_has_what_its_readers_rely_on() -> None:
     truth, probabilities = scored(200, 5)
     found = document(tally_of({"val": (truth, probabilities), "train": (truth, probabilities)}), **ABOUT)
-    assert list(found) == ["created", "dataset", "model", "protocol", "classes", "splits"]
+    assert list(found) == ["created", "dataset", "model", "protocol", "classes", "abstaining", "splits"]
     assert list(found["splits"]) == ["train", "val"]
     promised = {
         "n",
@@ -210,7 +212,8 @@ def test_the_document_has_what_its_readers_rely_on() -> None:
         "ece",
         "brier",
     }
-    promised |= {"confusion_matrix", "per_class", "by", "priors"}
+    promised |= {"confusion_matrix", "per_class", "by", "priors", "rows", "columns"}
+    promised |= {"malignancy", "macro_average_precision", "clustered_ci95", "abstaining"}
     assert promised <= set(found["splits"]["val"])
     assert set(found["splits"]["val"]["priors"]) == {"uniform"}
     of_class = {"n", "sensitivity", "specificity", "precision", "f1", "auc", "average_precision"}

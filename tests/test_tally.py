@@ -5,19 +5,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from dermaspark import bootstrap
 from dermaspark.errors import UserError
+from dermaspark.labels import LabelMap
 from dermaspark.metrics import document, figures
 from dermaspark.randomness import generator
 from dermaspark.sums import count, to_uniform_prior
 from dermaspark.tally import tally
 from pyspark.sql import SparkSession
+from sklearn.metrics import log_loss, roc_auc_score
 
 CLASSES = ["melanoma", "nevus, common", "vascular <lesion>"]
 PRIOR = np.array([0.2, 0.7, 0.1])
 COLUMNS = ["source", "sex", "age", "lesion", "size in mm.", "empty"]
 SCHEMA = (
     "split string, status string, label string, probabilities array<double>, source string, sex string, "
-    "age string, lesion string, `size in mm.` double, empty string"
+    "age string, lesion string, `size in mm.` double, empty string, id string, group string"
 )
 ABOUT: dict[str, Any] = {"dataset": {}, "model": {}, "protocol": "", "created": ""}
 
@@ -37,15 +40,17 @@ def predictions(n: int = 600) -> pd.DataFrame:
             "lesion": [f"lesion {k}" for k in range(n)],
             "size in mm.": rng.choice([1.5, 2.5, np.nan], n),
             "empty": None,
+            "id": [f"photograph {k}" for k in range(n)],
+            "group": [None if k % 7 == 0 else f"group {k // 3}" for k in range(n)],
         }
     )
     return table.astype(object).where(table.notna(), None)
 
 
-def counted(spark: SparkSession, table: pd.DataFrame, partitions: int = 2) -> dict[str, Any]:
+def counted(spark: SparkSession, table: pd.DataFrame, partitions: int = 2, **settings: Any) -> dict[str, Any]:
     rows = [tuple(list(v) if isinstance(v, np.ndarray) else v for v in row) for row in table.itertuples(index=False)]
     frame = spark.createDataFrame(rows, SCHEMA).repartition(partitions)
-    return document(tally(frame, CLASSES, COLUMNS, PRIOR), **ABOUT)
+    return document(tally(frame, CLASSES, COLUMNS, PRIOR, **settings), **ABOUT, wanted_risk=0.5)
 
 
 def in_one_place(table: pd.DataFrame, prior: np.ndarray | None = None) -> dict[str, Any]:
@@ -75,6 +80,48 @@ def test_every_split_prior_and_part_has_the_figures_of_its_own_rows(spark: Spark
             assert part == in_one_place(rows[rows["source"] == name])
         assert of["by"]["sex"]["unknown"] == in_one_place(rows[rows["sex"].isna()])
         assert sum(part["n"] for part in of["by"]["age"].values()) == len(rows)
+
+
+def test_a_split_has_intervals_by_group_a_threshold_and_malignancy(spark: SparkSession) -> None:
+    table = predictions()
+    found = counted(spark, table, label_map=LabelMap.of_classes(CLASSES, ["Melanoma"]))
+    fitted = found["abstaining"]
+    assert fitted["fitted_on"] == "val"
+    for split, of in found["splits"].items():
+        rows = table[table["split"] == split]
+        truth = rows["label"].map(CLASSES.index).to_numpy(np.int64)
+        probabilities = np.stack(rows["probabilities"].to_list())
+        right, confidence = probabilities.argmax(axis=1) == truth, probabilities.max(axis=1)
+        groups = rows["group"].fillna(rows["id"]).tolist()
+        assert of["clustered_ci95"] == bootstrap.figures(bootstrap.count(truth, right, groups), CLASSES)
+        accepted = confidence >= fitted["threshold"]
+        assert of["abstaining"]["accepted"] == accepted.sum()
+        assert of["abstaining"]["risk"] == pytest.approx(1 - right[accepted].mean())
+        missed = accepted & (truth == 0) & (probabilities.argmax(axis=1) != 0)
+        assert of["abstaining"]["missed_malignancies"] == missed.sum()
+        assert of["malignancy"]["auc"] == pytest.approx(roc_auc_score(truth == 0, probabilities[:, 0]), abs=1e-3)
+        assert of["by"]["sex"]["male"]["malignancy"]["n_malignant"] == ((truth == 0) & (rows["sex"] == "male")).sum()
+
+
+def test_a_given_prior_stands_beside_the_uniform_one(spark: SparkSession) -> None:
+    table, given = predictions(100), np.array([0.6, 0.3, 0.1])
+    for split, of in counted(spark, table, given=given)["splits"].items():
+        rows = table[table["split"] == split]
+        adjusted = np.stack(rows["probabilities"].to_list()) / PRIOR * given  # the logits plus log(given / training)
+        adjusted /= adjusted.sum(axis=1, keepdims=True)
+        right = adjusted.argmax(axis=1) == rows["label"].map(CLASSES.index).to_numpy()
+        assert list(of["priors"]) == ["uniform", "given"]
+        assert of["priors"]["given"]["accuracy"] == right.mean()
+        truth = rows["label"].map(CLASSES.index)
+        assert of["priors"]["given"]["log_loss"] == pytest.approx(log_loss(truth, adjusted, labels=[0, 1, 2]), abs=1e-9)
+
+
+def test_what_is_said_to_be_unknown_is_unknown(spark: SparkSession) -> None:
+    table = predictions(100)
+    table["age"] = ["Unknown" if k % 3 == 0 else f"{k}.0" for k in range(100)]
+    by = counted(spark, table)["splits"]["train"]["by"]["age"]
+    assert set(by) == {*(f"{low}-{low + 9}" for low in range(0, 100, 10)), "unknown"}
+    assert all(part["n"] and len(part["accuracy_ci95"]) == 2 for part in by.values())
 
 
 def test_columns_are_cut_into_few_parts_that_mean_something(spark: SparkSession) -> None:

@@ -13,6 +13,8 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from dermaspark.errors import UserError
 
+MALIGNANT = ("melanoma", "basal cell carcinoma", "squamous cell carcinoma", "actinic keratosis")
+
 
 @dataclass(frozen=True)
 class Input:
@@ -185,6 +187,22 @@ class Model:
 @dataclass(frozen=True)
 class Report:
     path: str = "runs/report"
+    malignant: list[str] = field(default_factory=lambda: list(MALIGNANT))  # in any spelling
+    prior: dict[str, float] | None = None  # the share of every class where the model is to be used: priors.given
+    risk: float = 0.1  # wanted share of errors among the photographs that are accepted when the model may abstain
+
+    def __post_init__(self) -> None:
+        _within("report.risk", self.risk, 0, 1)
+        for name, share in (self.prior or {}).items():
+            if not share > 0:
+                raise UserError(f"report.prior: the share of {name} is {share}; it must be positive")
+        if self.prior is not None and not abs(sum(self.prior.values()) - 1) <= 1e-6:
+            raise UserError(f"report.prior: the shares sum to {sum(self.prior.values()):.6g}, not to 1")
+
+
+@dataclass(frozen=True)
+class Labels:
+    map: str | None = None  # CSV of an outside test: folder, class; a line for each class that is right for a folder
 
 
 @dataclass(frozen=True)
@@ -201,6 +219,7 @@ class Config:
     train: Train = field(default_factory=Train)
     model: Model = field(default_factory=Model)
     report: Report = field(default_factory=Report)
+    labels: Labels = field(default_factory=Labels)
     overwrite: bool = False  # a finished output is written over, from the start
     log_level: str = "info"  # debug adds stack traces and Spark's own log
 
@@ -261,7 +280,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _value(key: str, text: str) -> Any:
     """A path stays the text it is; everything else, lists and mappings of paths included, is YAML."""
-    is_path = key in ("input.groups", "split.relabel") or key.endswith("path")
+    is_path = key in ("input.groups", "split.relabel", "labels.map") or key.endswith("path")
     if is_path and text != "null" and not text.startswith(("[", "{")):
         return text
     try:

@@ -50,6 +50,7 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
     return evaluation.report_on(
         predictions,
         url,
+        config.report,
         classes=first.classes,
         class_counts=n,
         columns=first.columns,

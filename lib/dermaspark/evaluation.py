@@ -7,9 +7,10 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from dermaspark import bundle, metrics, report, scoring, storage
-from dermaspark.config import Config
+from dermaspark.config import Config, Report
 from dermaspark.dataset import Manifest, read_manifest
 from dermaspark.errors import UserError
+from dermaspark.labels import LabelMap
 from dermaspark.tally import tally
 
 log = logging.getLogger("dermaspark")
@@ -30,6 +31,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
     report_url = storage.resolve(config.report.path)
     manifest, document = read_manifest(data_url), bundle.read_document(model_url)
     check_match(data_url, manifest, model_url, document)
+    given_prior(config.report, document["classes"])
     storage.claim(report_url, METRICS, "report.path", config.overwrite, ENTRIES)
 
     # ---- score ----
@@ -43,6 +45,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
     return report_on(
         predictions,
         report_url,
+        config.report,
         classes=document["classes"],
         class_counts=document["class_counts"],
         columns=manifest.columns,
@@ -56,6 +59,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
 def report_on(
     predictions: DataFrame,
     url: str,
+    settings: Report,
     *,
     classes: list[str],
     class_counts: dict[str, int],
@@ -64,21 +68,43 @@ def report_on(
     model: dict[str, Any],
     protocol: dict[str, Any],
     history: list[dict[str, float]],
+    labels: dict[str, list[str]] | None = None,
 ) -> dict[str, Any]:
     """Count the predictions, write the page and, last, metrics.json; return what it holds.
 
     Args:
         class_counts: of the training photographs, which are the prior of the figures.
         columns: of the groups table, by whose values there are figures too.
+        labels: the classes that are right for each label of the photographs, where labels are not the classes.
     """
     prior = [class_counts.get(name, 0) for name in classes]
-    sums = tally(predictions, classes, ["source", *columns], [n / sum(prior) for n in prior])
+    sums = tally(
+        predictions,
+        classes,
+        ["source", *columns],
+        [n / sum(prior) for n in prior],
+        given=given_prior(settings, classes),
+        label_map=LabelMap.of_sets(labels or {name: [name] for name in classes}, classes, settings.malignant),
+    )
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    figures = metrics.document(sums, dataset=dataset, model=model, protocol=protocol, created=created)
-    page = report.page(figures, sums.curves, history)
-    storage.write_bytes(storage.join(url, PAGE), page.encode())
+    about: dict[str, Any] = {"dataset": dataset, "model": model, "protocol": protocol, "created": created}
+    figures = metrics.document(sums, **about, wanted_risk=settings.risk)
+    if sums.labels == sums.classes:  # the page draws what has a square of classes
+        storage.write_bytes(storage.join(url, PAGE), report.page(figures, sums.curves, history).encode())
     storage.write_json(storage.join(url, METRICS), figures)
     return figures
+
+
+def given_prior(settings: Report, classes: list[str]) -> list[float] | None:
+    """The shares of `report.prior` in the order of the classes; None without it. UserError where it names others."""
+    if settings.prior is None:
+        return None
+    if set(settings.prior) != set(classes):
+        raise UserError(
+            f"report.prior: names {', '.join(sorted(settings.prior))}; it has to name each class of the model: "
+            f"{', '.join(classes)}"
+        )
+    return [settings.prior[name] for name in classes]
 
 
 def check_match(data_url: str, manifest: Manifest, model_url: str, document: dict[str, Any]) -> None:

@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dermaspark import abstaining, malignancy
 from dermaspark.intervals import wilson
-from dermaspark.sums import BINS, SET_ASIDE, UNITS, Floats, Ints, Quantity, Sums
+from dermaspark.labels import Floats, Ints, LabelMap
+from dermaspark.ratios import area_under_roc, average_precision, mean, ratio
+from dermaspark.sums import BINS, SET_ASIDE, UNITS, Quantity, Sums
 
 ALL = ""  # column and value of the cell that holds every photograph of a split
-TRAINING, UNIFORM = "training", "uniform"  # the priors that probabilities are taken at
+TRAINING, UNIFORM, GIVEN = "training", "uniform", "given"  # the priors that probabilities are taken at
 UNKNOWN = "unknown"  # the value of a column where a photograph has none
 ECE_BINS = 15
 ROC_POINTS, COVERAGE_POINTS = 200, 100
@@ -35,6 +39,9 @@ class Tally:
     figures: Mapping[Cell, Mapping[str, Any]]  # as `figures` gives them
     curves: Mapping[str, Mapping[str, Any]]  # by split, as `curves` gives them
     set_aside: Mapping[str, Mapping[str, int]]  # by split: photographs without figures, by reason
+    labels: tuple[str, ...] | None = None  # of the photographs, where they are not the classes
+    clustered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by split, as `bootstrap.figures`
+    confidences: Mapping[str, abstaining.Confidences] = field(default_factory=dict)  # by split
 
     @property
     def splits(self) -> list[str]:
@@ -43,29 +50,49 @@ class Tally:
 
 
 def document(
-    tally: Tally, *, dataset: Mapping[str, Any], model: Mapping[str, Any], protocol: Any, created: str
+    tally: Tally,
+    *,
+    dataset: Mapping[str, Any],
+    model: Mapping[str, Any],
+    protocol: Any,
+    created: str,
+    wanted_risk: float | None = None,
 ) -> dict[str, Any]:
-    """What metrics.json holds; dataset, model and protocol go in as they are (JSON values)."""
+    """What metrics.json holds; dataset, model and protocol go in as they are (JSON values).
+
+    wanted_risk: of the photographs accepted, when the model may abstain; without it nothing is said of that.
+    """
+    fitted = None if wanted_risk is None else abstaining.fit(tally.confidences, wanted_risk)
     return {
         "created": created,
         "dataset": dataset,
         "model": model,
         "protocol": protocol,
         "classes": list(tally.classes),
-        "splits": {split: _of_split(tally, split) for split in tally.splits},
+        "abstaining": fitted,
+        "splits": {split: _of_split(tally, split, fitted) for split in tally.splits},
     }
 
 
-def _of_split(tally: Tally, split: str) -> dict[str, Any]:
+def _of_split(tally: Tally, split: str, fitted: Mapping[str, Any] | None) -> dict[str, Any]:
     by: dict[str, dict[str, Any]] = {}
     for cell in sorted(tally.figures, key=_reading_order):
         if cell.split == split and cell.column != ALL:
             by.setdefault(cell.column, {})[cell.value] = tally.figures[cell]
+    whole = {cell.prior: of for cell, of in tally.figures.items() if cell[:3] == (split, ALL, ALL)}
+    accepted = None
+    if fitted and split in tally.confidences:
+        defined = whole[TRAINING]["malignancy"] is not None
+        accepted = abstaining.figures(tally.confidences[split], fitted["threshold"], defined)
     return {
-        **tally.figures[Cell(split, ALL, ALL, TRAINING)],
+        **whole[TRAINING],
+        "rows": list(tally.labels or tally.classes),  # of the confusion matrix
+        "columns": list(tally.classes),
+        "clustered_ci95": tally.clustered.get(split),
+        "abstaining": accepted,
         "set_aside": tally.set_aside[split],
         "by": by,
-        "priors": {UNIFORM: tally.figures[Cell(split, ALL, ALL, UNIFORM)]},
+        "priors": {prior: whole[prior] for prior in (UNIFORM, GIVEN) if prior in whole},
     }
 
 
@@ -82,70 +109,69 @@ def set_aside(sums: Sums) -> dict[str, int]:
     return dict(zip(SET_ASIDE, counts.tolist(), strict=True))
 
 
-def figures(sums: Sums, classes: Sequence[str]) -> dict[str, Any]:
-    """All figures of one table of sums; a figure that is not defined is None."""
-    confusion = sums.dense(Quantity.CONFUSION, len(classes), len(classes))
-    positives, negatives = (sums.dense(q, len(classes), BINS) for q in (Quantity.POSITIVE, Quantity.NEGATIVE))
-    n, right = int(confusion.sum()), int(np.trace(confusion))
-    per_class = {name: _class_figures(confusion, k, positives[k], negatives[k]) for k, name in enumerate(classes)}
+def figures(sums: Sums, classes: Sequence[str], label_map: LabelMap | None = None) -> dict[str, Any]:
+    """All figures of one table of sums; a figure that is not defined is None.
+
+    classes: the model's; label_map: what the photographs' labels mean, by default each class is its own.
+    """
+    of = label_map or LabelMap.of_classes(classes)
+    labels = len(of.names)
+    confusion = sums.dense(Quantity.CONFUSION, labels, len(classes))
+    positives, negatives = (sums.dense(q, labels, BINS) for q in (Quantity.POSITIVE, Quantity.NEGATIVE))
+    n, right = int(confusion.sum()), int(confusion[of.right].sum())
+    per_class = {
+        name: _label_figures(confusion, k, of.right[k], positives[k], negatives[k]) for k, name in enumerate(of.names)
+    }
     interval = wilson(right, n)
     return {
         "n": n,
-        "accuracy": _ratio(right, n),
+        "accuracy": ratio(right, n),
         "accuracy_ci95": list(interval) if interval else None,
-        "balanced_accuracy": _mean([of["sensitivity"] for of in per_class.values()]),
-        "macro_auc": _mean([of["auc"] for of in per_class.values()]),
-        "log_loss": _ratio(_total(sums, Quantity.LOG_LOSS), n),
-        "brier": _ratio(_total(sums, Quantity.BRIER), n),
+        "balanced_accuracy": mean([of["sensitivity"] for of in per_class.values()]),
+        "macro_auc": mean([of["auc"] for of in per_class.values()]),
+        "macro_average_precision": mean([of["average_precision"] for of in per_class.values()]),
+        "log_loss": ratio(_total(sums, Quantity.LOG_LOSS), n),
+        "brier": ratio(_total(sums, Quantity.BRIER), n),
         "ece": _ece(sums),
         "accuracy_at_80_coverage": next(iter(_accuracy_at(sums, np.array([0.8])).tolist()), None),
+        "malignancy": malignancy.figures(sums, confusion, of),
         "confusion_matrix": confusion.tolist(),
         "per_class": per_class,
     }
 
 
-def _class_figures(confusion: Ints, k: int, positives: Ints, negatives: Ints) -> dict[str, Any]:
-    hits, truths, calls = int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
+def _label_figures(
+    confusion: Ints, k: int, right: NDArray[np.bool_], positives: Ints, negatives: Ints
+) -> dict[str, Any]:
+    """Of the label k, for which the classes `right` (classes,) are right."""
+    hits, truths, calls = int(confusion[k, right].sum()), int(confusion[k].sum()), int(confusion[:, right].sum())
     others = int(confusion.sum()) - truths
     return {
         "n": truths,
-        "sensitivity": _ratio(hits, truths),
-        "specificity": _ratio(others - (calls - hits), others),
-        "precision": _ratio(hits, calls),
-        "f1": _ratio(2 * hits, truths + calls) if truths else None,
-        "auc": _auc(positives, negatives),
-        "average_precision": _average_precision(positives, negatives),
+        "sensitivity": ratio(hits, truths),
+        "specificity": ratio(others - (calls - hits), others),
+        "precision": ratio(hits, calls),
+        "f1": ratio(2 * hits, truths + calls) if truths else None,
+        "auc": area_under_roc(positives, negatives),
+        "average_precision": average_precision(positives, negatives),
     }
 
 
-def _auc(positives: Ints, negatives: Ints) -> float | None:
-    """The share of pairs of a positive and a negative that stand in the right order; a tie is half right."""
-    twice_below = 2 * np.cumsum(negatives) - negatives
-    return _ratio(float(positives @ twice_below) / 2, float(positives.sum()) * float(negatives.sum()))
-
-
-def _average_precision(positives: Ints, negatives: Ints) -> float | None:
-    """Precision at each threshold, weighted by the recall that it adds (as scikit-learn has it)."""
-    found = np.flatnonzero(positives)[::-1]
-    hits, calls = np.cumsum(positives[found]), np.cumsum((positives + negatives)[::-1])[::-1][found]
-    return _ratio(float((positives[found] * hits / calls).sum()), int(positives.sum()))
-
-
-def curves(sums: Sums, classes: Sequence[str]) -> dict[str, Any]:
-    """What a report draws beside the figures: ROC by class, reliability, risk by coverage."""
+def curves(sums: Sums, labels: Sequence[str]) -> dict[str, Any]:
+    """What a report draws beside the figures: ROC by label, reliability, risk by coverage."""
     return {
-        "roc": _roc(sums, classes),
+        "roc": _roc(sums, labels),
         "reliability": _reliability(sums),
         "risk_coverage": _risk_coverage(sums),
     }
 
 
-def _roc(sums: Sums, classes: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """Of each class with positives and negatives: its two rates, at ROC_POINTS points or fewer."""
+def _roc(sums: Sums, labels: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Of each label with positives and negatives: its two rates, at ROC_POINTS points or fewer."""
     quantities = (Quantity.POSITIVE, Quantity.NEGATIVE)
-    positives, negatives = (sums.dense(quantity, len(classes), BINS) for quantity in quantities)
+    positives, negatives = (sums.dense(quantity, len(labels), BINS) for quantity in quantities)
     found = {}
-    for name, with_class, without in zip(classes, positives, negatives, strict=True):
+    for name, with_class, without in zip(labels, positives, negatives, strict=True):
         if with_class.any() and without.any():
             true, false = (np.concatenate([[0], np.cumsum(of[::-1]) / of.sum()]) for of in (with_class, without))
             kept = np.unique(np.searchsorted(true + false, np.linspace(0, 2, ROC_POINTS)))
@@ -172,7 +198,7 @@ def _reliability(sums: Sums) -> list[dict[str, float]]:
 def _ece(sums: Sums) -> float | None:
     """The mean distance of accuracy from confidence over bins of equal mass."""
     bins = _reliability(sums)
-    return _ratio(sum(of["n"] * abs(of["accuracy"] - of["confidence"]) for of in bins), sum(of["n"] for of in bins))
+    return ratio(sum(of["n"] * abs(of["accuracy"] - of["confidence"]) for of in bins), sum(of["n"] for of in bins))
 
 
 def _risk_coverage(sums: Sums) -> dict[str, list[float]]:
@@ -203,12 +229,3 @@ def _by_confidence(sums: Sums) -> tuple[Floats, Floats, Floats]:
 
 def _total(sums: Sums, quantity: Quantity) -> float:
     return float(sums.dense(quantity, 1, 1)[0, 0] / UNITS)
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None

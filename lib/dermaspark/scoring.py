@@ -29,12 +29,12 @@ def score_dataset(
 
     `document` is the bundle's.
 
-    Columns: split, id, path, image_id, source, label (name), the groups table's, and those of `SCORES`.
+    Columns: split, id, path, image_id, source, group, label (name), the groups table's, and those of `SCORES`.
     """
     files = [(file.path,) for split in ("train", "val", "test") for file in manifest.of(split)]
     tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
     classes, reads = document["classes"], document["reads"]
-    names, kept = list(manifest.classes), ["id", "image_id", "source", *manifest.columns]
+    names, kept = list(manifest.classes), ["id", "image_id", "source", "group", *manifest.columns]
 
     def score_files(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -46,7 +46,7 @@ def score_dataset(
                     columns = {name: rows.column(name) for name in kept}
                     yield _batch({"split": _constant(split, len(label)), **columns, "label": label, **scores})
 
-    schema = "split string, id string, image_id string, source string, "
+    schema = "split string, id string, image_id string, source string, group string, "
     schema += "".join(f"`{name}` string, " for name in manifest.columns) + f"label string, {SCORES}"
     files_table = spark.createDataFrame(files, "file string").repartition(tasks)
     scored = files_table.mapInArrow(score_files, schema)

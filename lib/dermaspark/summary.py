@@ -20,10 +20,10 @@ def as_text(document: Mapping[str, Any]) -> str:
     parts = [_splits(document["splits"])]
     split = headline_split(document)
     if split is not None:
-        codes = short_names(document["classes"])
         figures = document["splits"][split]
-        parts.append(f"{split}, by class\n" + _classes(figures["per_class"], codes))
-        parts.append(f"{split}, confusion (rows: truth)\n" + _confusion(figures["confusion_matrix"], codes))
+        rows, columns = short_names(figures["rows"]), short_names(figures["columns"])
+        parts.append(f"{split}, by class\n" + _classes(figures["per_class"], rows))
+        parts.append(f"{split}, confusion (rows: truth)\n" + _confusion(figures["confusion_matrix"], rows, columns))
     return "\n\n".join(parts)
 
 
@@ -62,7 +62,7 @@ def _splits(splits: Mapping[str, Mapping[str, Any]]) -> str:
         low, high = of["accuracy_ci95"] or (None, None)
         figures = [shown(of[key]) for key in ("balanced_accuracy", "macro_auc", "log_loss", "ece")]
         rows.append([name, str(of["n"]), shown(of["accuracy"]), f"{shown(low)} - {shown(high)}", *figures])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _classes(per_class: Mapping[str, Mapping[str, Any]], codes: Sequence[str]) -> str:
@@ -70,16 +70,16 @@ def _classes(per_class: Mapping[str, Mapping[str, Any]], codes: Sequence[str]) -
     for (name, of), code in zip(per_class.items(), codes, strict=True):
         keys = ("sensitivity", "specificity", "precision", "f1", "auc")
         rows.append([cut(name, NAME_WIDTH), code, str(of["n"]), *(shown(of[key]) for key in keys)])
-    return _aligned(rows)
+    return aligned(rows)
 
 
-def _confusion(matrix: Sequence[Sequence[int]], codes: Sequence[str]) -> str:
-    text = _aligned([["", *codes], *([code, *map(str, row)] for code, row in zip(codes, matrix, strict=True))])
+def _confusion(matrix: Sequence[Sequence[int]], rows: Sequence[str], columns: Sequence[str]) -> str:
+    text = aligned([["", *columns], *([code, *map(str, row)] for code, row in zip(rows, matrix, strict=True))])
     fits = max(map(len, text.splitlines())) <= WIDTH
-    return text if fits else f"{len(codes)} classes are too many for a terminal: see report.html"
+    return text if fits else f"{len(columns)} classes are too many for a terminal: see report.html"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns two spaces apart, the first to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (

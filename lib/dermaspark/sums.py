@@ -5,12 +5,14 @@ adding them up gives the same figures to the last bit however the photographs we
 needs ranks (AUC, average precision, calibration, coverage) goes into histograms.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from dermaspark.labels import Floats, Ints, LabelMap
 
 BINS = 2**16  # of a histogram of probabilities; j lies below it
 SIDE = 2**24  # i lies below it
@@ -19,22 +21,24 @@ CLIP = 1e-15  # probabilities nearer to 0 or 1 than this count as this
 NOT_FINITE = "probabilities are not finite"
 SET_ASIDE = ("not scored", "no label", "label is not a class of the model", NOT_FINITE)
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
 
 class Quantity(IntEnum):
     """What an amount counts; i and j say of which class or bin."""
 
-    CONFUSION = 0  # photographs; i: true class, j: predicted class
+    CONFUSION = 0  # photographs; i: label, j: predicted class
     LOG_LOSS = 1  # units
     BRIER = 2  # units
-    POSITIVE = 3  # photographs of class i whose probability of class i falls into bin j
-    NEGATIVE = 4  # photographs of other classes whose probability of class i falls into bin j
-    CONFIDENT = 5  # photographs whose highest probability falls into bin j
+    POSITIVE = 3  # photographs of label i whose probability of label i falls into bin j
+    NEGATIVE = 4  # photographs of other labels whose probability of label i falls into bin j
+    CONFIDENT = 5  # photographs whose confidence (the probability of what is predicted) falls into bin j
     CORRECT = 6  # those of them that were predicted right
-    CONFIDENCE = 7  # units; the sum of their highest probabilities
+    CONFIDENCE = 7  # units; the sum of their confidences
     SET_ASIDE = 8  # photographs without figures; i: the reason, an index into SET_ASIDE
+    MALIGNANT = 9  # malignant photographs whose malignant probability falls into bin j
+    BENIGN = 10  # benign photographs whose malignant probability falls into bin j
+    MISSED = 11  # malignant photographs predicted benign whose confidence falls into bin j
+    RESAMPLED = 12  # photographs of label i in replicate j of the bootstrap
+    RESAMPLED_RIGHT = 13  # those of them that were predicted right
 
 
 class Sums(NamedTuple):
@@ -52,37 +56,48 @@ class Sums(NamedTuple):
         return dense
 
 
-def count(truth: Ints, probabilities: Floats) -> Sums:
-    """The sums of photographs: truth int (n,) class indices, probabilities float64 (n, classes), finite."""
-    rows, classes = np.arange(len(truth)), np.arange(probabilities.shape[1])
-    predicted, top = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    right, hits = predicted == truth, truth[:, None] == classes
-    places, top_places = log_odds_bin(probabilities), log_odds_bin(top)
-    of_class = np.broadcast_to(classes, places.shape)
-    losses = -np.log(np.clip(probabilities[rows, truth], CLIP, 1 - CLIP))
-    brier = np.square(probabilities - hits).sum(axis=1)
+def count(truth: Ints, probabilities: Floats, label_map: LabelMap | None = None) -> Sums:
+    """The sums of photographs: truth int (n,) label indices, probabilities float64 (n, classes), finite.
+
+    label_map: what the labels mean; by default each class is its own label.
+    """
+    label_map = label_map or LabelMap.of_classes([str(k) for k in range(probabilities.shape[1])])
+    of_labels = label_map.probabilities(probabilities)
+    rows, labels = np.arange(len(truth)), np.arange(of_labels.shape[1])
+    predicted, top = probabilities.argmax(axis=1), label_map.confidence(of_labels, probabilities)
+    right, hits = label_map.right[truth, predicted], truth[:, None] == labels
+    places, top_places = log_odds_bin(of_labels), log_odds_bin(top)
+    label = np.broadcast_to(labels, places.shape)
+    losses = -np.log(np.clip(of_labels[rows, truth], CLIP, 1 - CLIP))
+    brier = np.square(of_labels - hits).sum(axis=1)
     return joined(
         added(Quantity.CONFUSION, truth, predicted),
         added(Quantity.LOG_LOSS, 0 * rows, 0 * rows, losses * UNITS),
         added(Quantity.BRIER, 0 * rows, 0 * rows, brier * UNITS),
-        added(Quantity.POSITIVE, of_class[hits], places[hits]),
-        added(Quantity.NEGATIVE, of_class[~hits], places[~hits]),
+        added(Quantity.POSITIVE, label[hits], places[hits]),
+        added(Quantity.NEGATIVE, label[~hits], places[~hits]),
         added(Quantity.CONFIDENT, 0 * rows, top_places),
         added(Quantity.CORRECT, 0 * rows[right], top_places[right]),
         added(Quantity.CONFIDENCE, 0 * rows, top_places, top * UNITS),
     )
 
 
-def to_uniform_prior(probabilities: Floats, prior: Floats) -> Floats:
-    """Probabilities (n, classes) as if every class had been as frequent as the others in training.
+def to_prior(probabilities: Floats, training: Floats, wanted: Floats) -> Floats:
+    """Probabilities (n, classes) as if the classes had been as frequent in training as `wanted` says.
 
-    Divided by the training prior (classes,) and made to sum to 1 again (Saerens et al., "Adjusting the
-    Outputs of a Classifier to New a Priori Probabilities", 2002). A class that training never saw gets 0.
+    Divided by the training prior, times the wanted one, and made to sum to 1 again (Saerens et al., "Adjusting the
+    Outputs of a Classifier to New a Priori Probabilities", 2002). Both are shares of the classes, (classes,); a class
+    that training never saw gets 0.
     """
-    weights = np.divide(1.0, prior, out=np.zeros(len(prior)), where=prior > 0)
+    weights = np.divide(wanted, training, out=np.zeros(len(training)), where=training > 0)
     weighted = probabilities * weights
     total = weighted.sum(axis=1, keepdims=True)
     return np.where(total > 0, weighted / np.where(total > 0, total, 1), probabilities)
+
+
+def to_uniform_prior(probabilities: Floats, prior: Floats) -> Floats:
+    """Probabilities (n, classes) as if every class had been as frequent as the others in training."""
+    return to_prior(probabilities, prior, np.ones(len(prior)))
 
 
 def log_odds_bin(probabilities: Floats) -> Ints:
@@ -95,6 +110,17 @@ def log_odds_bin(probabilities: Floats) -> Ints:
     root, other = np.sqrt(np.sqrt(clipped)), np.sqrt(np.sqrt(1 - clipped))
     places: Ints = np.floor(root / (root + other) * BINS).astype(np.int64)
     return places
+
+
+def lower_edge(place: int) -> float:
+    """The smallest probability whose bin is this or a higher one."""
+
+    def number(bits: int) -> float:
+        return float(np.int64(bits).view(np.float64))
+
+    # Numbers from 0 to 1 are in the order of their bits.
+    bits = range(int(np.float64(1).view(np.int64)) + 1)
+    return number(bisect_left(bits, place, key=lambda of: int(log_odds_bin(np.array(number(of))))))
 
 
 def added(quantity: Quantity, i: Ints, j: Ints, amounts: Floats | None = None) -> Sums:

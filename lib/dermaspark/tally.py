@@ -1,7 +1,7 @@
 """Adds up the figures of predictions in Spark; the driver gets figures alone, never a row a photograph."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,56 +11,58 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from dermaspark import metrics
+from dermaspark import abstaining, bootstrap, malignancy, metrics
+from dermaspark.adding import SUMS, add_up, as_batch, sums_of
 from dermaspark.errors import UserError
-from dermaspark.metrics import ALL, TRAINING, UNIFORM, UNKNOWN, Cell, Tally
-from dermaspark.sums import (
-    NOT_FINITE,
-    Floats,
-    Ints,
-    Quantity,
-    Sums,
-    added,
-    by_i,
-    count,
-    joined,
-    to_uniform_prior,
-    total,
-)
+from dermaspark.labels import Floats, Ints, LabelMap
+from dermaspark.metrics import ALL, GIVEN, TRAINING, UNIFORM, UNKNOWN, Cell, Tally
+from dermaspark.sums import NOT_FINITE, Quantity, Sums, added, count, joined, to_prior
 
 MAX_VALUES = 20  # a column with more values than this is no way to slice the photographs
 MAX_NUMBERS = 10  # numbers with more values than this go by decade
-SUMS = "cell int, i int, key array<long>, amount array<long>"  # cell: an index into what `_cells` gives
-FIGURES = "cell int, figures string, curves string, set_aside string"  # the last three are JSON
+WHOLE = ("curves", "set_aside", "clustered", "confidences")  # what there is of a whole split alone
+FIGURES = "cell int, figures string" + "".join(f", {name} string" for name in WHOLE)  # all but cell are JSON
 
 
-def tally(predictions: DataFrame, classes: Sequence[str], by: Sequence[str], prior: Sequence[float]) -> Tally:
-    """The figures of predictions: of each split, at both priors, and of each value of each column.
+def tally(
+    predictions: DataFrame,
+    classes: Sequence[str],
+    by: Sequence[str],
+    prior: Sequence[float],
+    *,
+    given: Sequence[float] | None = None,
+    label_map: LabelMap | None = None,
+) -> Tally:
+    """The figures of predictions: of each split, at each prior, and of each value of each column.
 
-    predictions has `split`, `status`, `label`, `probabilities` and the columns `by`. It is read more than
-    once, so give what is stored. Rows without figures are counted by reason (SET_ASIDE), but for photographs
+    predictions has `split`, `status`, `label`, `probabilities`, `group`, `id` and the columns `by`. It is read more
+    than once, so give what is stored. Rows without figures are counted by reason (SET_ASIDE), but for photographs
     that could not be read before they had a split. A column of `by` with too many values is left out, numbers
-    go by decade, and null is the value "unknown". prior: each class's share in training, (classes,).
+    go by decade, and null is the value "unknown". A photograph without a group is one of its own. prior: each class's
+    share in training, (classes,); given: the shares of another prior to give figures at. label_map: what the labels
+    mean, by default each class is its own.
     Raises UserError when a probability is not finite.
     """
-    names, slices = tuple(classes), _slices(predictions, by)
+    of, slices = label_map or LabelMap.of_classes(classes), _slices(predictions, by)
+    priors = {UNIFORM: np.ones(len(classes))} | ({} if given is None else {GIVEN: np.asarray(given)})
     rows = predictions.where("split is not null or status = 'ok'").select(
         F.coalesce("split", F.lit(UNKNOWN)).alias("split"),
         *("status", "label", F.col("probabilities").cast("array<double>").alias("probabilities")),
+        F.coalesce("group", "id").alias("group"),
         *(value.alias(f"by {place}") for place, value in enumerate(slices.values())),
     )
-    cells = _cells(rows, tuple(slices))
-    counted = rows.mapInArrow(partial(_count, names, tuple(slices), np.asarray(prior), cells), SUMS)
+    cells = _cells(rows, tuple(slices), tuple(priors))
+    weights = {name: (np.asarray(prior), wanted) for name, wanted in priors.items()}
+    counted = rows.mapInArrow(partial(_count, of, tuple(slices), weights, cells), SUMS)
     # PySpark reads the signature of what it applies, and fails on functools.partial: hence the lambda.
-    sums = counted.groupBy("cell", "i").applyInArrow(_add, SUMS)
-    divided = sums.groupBy("cell").applyInArrow(lambda key, part: _divide(key, part, names, cells), FIGURES)
+    divided = add_up(counted).groupBy("cell").applyInArrow(lambda key, part: _divide(key, part, of, cells), FIGURES)
     found = {cells[row["cell"]]: row for row in divided.collect()}
     whole = {cell.split: row for cell, row in found.items() if cell[1:] == (ALL, ALL, TRAINING)}
     result = Tally(
-        classes=names,
+        classes=tuple(classes),
         figures={cell: json.loads(row["figures"]) for cell, row in found.items()},
-        curves={split: json.loads(row["curves"]) for split, row in whole.items()},
-        set_aside={split: json.loads(row["set_aside"]) for split, row in whole.items()},
+        labels=of.names,
+        **{name: {split: json.loads(row[name]) for split, row in whole.items()} for name in WHOLE},
     )
     _refuse_what_is_not_finite(result)
     return result
@@ -90,9 +92,9 @@ def _slices(predictions: DataFrame, by: Sequence[str]) -> dict[str, Column]:
 
 
 def _text(name: str) -> Column:
-    """A column as a string; null where it is blank or NaN."""
+    """A column as a string; null where it is blank, NaN or said to be unknown."""
     text = F.col("`" + name.replace("`", "``") + "`").cast("string")
-    return F.when(~F.lower(F.trim(text)).isin("", "nan"), text)
+    return F.when(~F.lower(F.trim(text)).isin("", "nan", UNKNOWN), text)
 
 
 def _number(text: Column) -> Column:
@@ -106,51 +108,63 @@ def _decade(number: Column) -> Column:
     return F.concat(low.cast("string"), F.lit("-"), (low + 9).cast("string"))
 
 
-def _cells(rows: DataFrame, columns: Sequence[str]) -> list[Cell]:
+def _cells(rows: DataFrame, columns: Sequence[str], priors: Sequence[str]) -> list[Cell]:
     """Every cell that has rows."""
     values = [F.struct(F.lit(name).alias("c"), F.col(f"by {k}").alias("v")) for k, name in enumerate(columns)]
     whole = F.struct(F.lit(ALL).alias("c"), F.lit(ALL).alias("v"))
     found = rows.select("split", F.explode(F.array(whole, *values)).alias("part")).distinct()
     named = found.select("split", "part.c", "part.v").collect()
     cells = [Cell(split, column, value, TRAINING) for split, column, value in named]
-    return sorted([*cells, *(cell._replace(prior=UNIFORM) for cell in cells if cell.column == ALL)])
+    return sorted([*cells, *(cell._replace(prior=prior) for cell in cells if cell.column == ALL for prior in priors)])
 
 
 def _count(
-    classes: tuple[str, ...],
+    label_map: LabelMap,
     columns: tuple[str, ...],
-    prior: Floats,
+    priors: Mapping[str, tuple[Floats, Floats]],
     cells: Sequence[Cell],
     batches: Iterable[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
-    """The sums of each batch of predictions by cell, as rows of SUMS; runs on the executors."""
+    """The sums of each batch of predictions by cell, as rows of SUMS; runs on the executors.
+
+    priors: names of priors, with the shares of training and those wanted.
+    """
     number = {cell: k for k, cell in enumerate(cells)}
     for batch in batches:
-        truth, probabilities, reasons = _read(batch, classes)
+        truth, probabilities, reasons = _read(batch, label_map)
         for split, here in _places(batch["split"]):
             rows, aside = here & (reasons < 0), reasons[here & (reasons >= 0)]
             left = added(Quantity.SET_ASIDE, aside, np.zeros_like(aside))
-            even = to_uniform_prior(probabilities[rows], prior)
-            whole = joined(count(truth[rows], probabilities[rows]), left)
-            yield _as_batch(number[Cell(split, ALL, ALL, TRAINING)], whole)
-            yield _as_batch(number[Cell(split, ALL, ALL, UNIFORM)], joined(count(truth[rows], even), left))
+            right = label_map.right[truth[rows], probabilities[rows].argmax(axis=1)]
+            groups = batch["group"].filter(pa.array(rows)).to_pylist()
+            resampled = bootstrap.count(truth[rows], right, groups)
+            whole = joined(_sums(truth[rows], probabilities[rows], label_map), resampled, left)
+            yield as_batch(number[Cell(split, ALL, ALL, TRAINING)], whole)
+            for name, (training, wanted) in priors.items():
+                shifted = _sums(truth[rows], to_prior(probabilities[rows], training, wanted), label_map)
+                yield as_batch(number[Cell(split, ALL, ALL, name)], joined(shifted, left))
             for place, column in enumerate(columns):
                 for value, there in _places(batch[f"by {place}"]):
                     if (part := rows & there).any():
                         cell = Cell(split, column, value, TRAINING)
-                        yield _as_batch(number[cell], count(truth[part], probabilities[part]))
+                        yield as_batch(number[cell], _sums(truth[part], probabilities[part], label_map))
 
 
-def _read(batch: pa.RecordBatch, classes: tuple[str, ...]) -> tuple[Ints, Floats, Ints]:
+def _sums(truth: Ints, probabilities: Floats, label_map: LabelMap) -> Sums:
+    return joined(count(truth, probabilities, label_map), malignancy.count(truth, probabilities, label_map))
+
+
+def _read(batch: pa.RecordBatch, label_map: LabelMap) -> tuple[Ints, Floats, Ints]:
     """Truth (n,), probabilities (n, classes), why a row has no figures: an index into SET_ASIDE, or -1."""
-    truth = pc.index_in(batch["label"], value_set=pa.array(classes, pa.string()))
+    truth = pc.index_in(batch["label"], value_set=pa.array(label_map.names, pa.string()))
     truth = truth.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     unlabelled = pc.is_null(batch["label"]).to_numpy(zero_copy_only=False)
     scored = pc.equal(batch["status"], "ok").fill_null(False).to_numpy(zero_copy_only=False)
     usable = scored & (truth >= 0)
-    probabilities = np.full((len(truth), len(classes)), np.nan)
+    classes = len(label_map.classes)
+    probabilities = np.full((len(truth), classes), np.nan)
     values = pc.list_flatten(batch["probabilities"].filter(pa.array(usable)))
-    probabilities[usable] = values.to_numpy(zero_copy_only=False).reshape(usable.sum(), len(classes))
+    probabilities[usable] = values.to_numpy(zero_copy_only=False).reshape(usable.sum(), classes)
     finite = np.isfinite(probabilities).all(axis=1)
     reasons = np.select([finite, ~scored, unlabelled, truth < 0], [-1, 0, 1, 2], default=3)
     return truth, probabilities, reasons
@@ -164,33 +178,17 @@ def _places(column: pa.Array) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         yield value, codes == code
 
 
-def _as_batch(cell: int, sums: Sums) -> pa.RecordBatch:
-    """A table of sums as rows of SUMS: long lists in few rows, which Spark moves and numpy adds up fast."""
-    rows = [(cell, i, part.key, part.amount) for i, part in by_i(sums)]
-    columns = zip(*rows, strict=True)
-    types = (pa.int32(), pa.int32(), pa.list_(pa.int64()), pa.list_(pa.int64()))
-    arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, names=["cell", "i", "key", "amount"])
-
-
-def _add(key: tuple[pa.Scalar, ...], rows: pa.Table) -> pa.Table:
-    """All sums of one cell and one i in one row; runs on the executors."""
-    cell, _ = key
-    return pa.Table.from_batches([_as_batch(cell.as_py(), total(_sums(rows)))])
-
-
-def _sums(rows: pa.Table) -> Sums:
-    return Sums(*(pc.list_flatten(rows[name].combine_chunks()).to_numpy() for name in Sums._fields))
-
-
-def _divide(key: tuple[pa.Scalar, ...], rows: pa.Table, classes: tuple[str, ...], cells: Sequence[Cell]) -> pa.Table:
+def _divide(key: tuple[pa.Scalar, ...], rows: pa.Table, label_map: LabelMap, cells: Sequence[Cell]) -> pa.Table:
     """The figures of one cell, as a row of FIGURES; runs on the executors."""
-    number, sums = key[0].as_py(), _sums(rows)
-    documents = {
-        "figures": metrics.figures(sums, classes),
-        "curves": metrics.curves(sums, classes) if cells[number].column == ALL else None,
-        "set_aside": metrics.set_aside(sums),
-    }
+    number, sums = key[0].as_py(), sums_of(rows)
+    documents = {"figures": metrics.figures(sums, label_map.classes, label_map)} | dict.fromkeys(WHOLE)
+    if cells[number][1:] == (ALL, ALL, TRAINING):
+        documents |= {
+            "curves": metrics.curves(sums, label_map.names),
+            "set_aside": metrics.set_aside(sums),
+            "clustered": bootstrap.figures(sums, label_map.names),
+            "confidences": abstaining.confidences(sums),
+        }
     texts = {name: pa.array([json.dumps(of, allow_nan=False)]) for name, of in documents.items()}
     return pa.table({"cell": pa.array([number], pa.int32()), **texts})
 

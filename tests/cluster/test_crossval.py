@@ -3,6 +3,7 @@
 import json
 
 import pyarrow.parquet as pq
+from conftest import draw_source
 from dermaspark.crossval import cross_validate
 
 SMALL = ("image.height=16", "image.width=16", "augment.copies=0", "audit.near_copies=false")
@@ -10,13 +11,19 @@ SHORT = ("network.hidden=[16]", "train.batch_size=16", "train.learning_rate=1e-3
 
 
 def test_each_photograph_is_scored_by_the_model_that_did_not_see_it(spark, configure, source, tmp_path):
-    arguments = (f"input.path={source}", f"output.path={tmp_path}/out", "split.folds=2", *SMALL, *SHORT)
+    for path in draw_source(tmp_path / "clinic", 50, 0).rglob("*_0[0-3]?.jpg"):
+        path.unlink()  # what is left is in no other source
+    sources = f"input.path=[{source},{tmp_path}/clinic]"
+    arguments = (sources, f"output.path={tmp_path}/out", "split.folds=2", *SMALL, *SHORT)
     figures = cross_validate(spark, configure(*arguments))
     assert list(figures["splits"]) == ["out_of_fold"]
-    assert figures["splits"]["out_of_fold"]["n"] == 120
+    of = figures["splits"]["out_of_fold"]
+    assert of["n"] == 150
+    assert {name: part["n"] for name, part in of["by"]["source"].items()} == {"drawn": 120, "clinic": 30}
+    assert figures["abstaining"]["fitted_on"] == "out_of_fold"
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == figures
     rows = pq.read_table(tmp_path / "out" / "predictions").to_pylist()
-    assert len({row["id"] for row in rows}) == len(rows) == 120
+    assert len({row["id"] for row in rows}) == len(rows) == 150
     right = sum(row["label"] == row["predicted"] for row in rows)
-    assert figures["splits"]["out_of_fold"]["accuracy"] == right / 120
+    assert of["accuracy"] == right / 150
     assert figures["protocol"]["folds"] == 2
