@@ -22,40 +22,46 @@ CUT = 0.7  # a learning rate that falls below this share of itself was cut; othe
 
 
 @mpl.rc_context(STYLE)
-def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
-    """Photographs by true and predicted class, shaded by their share of the row."""
-    counts, k = np.asarray(matrix), len(names)
+def confusion(matrix: Sequence[Sequence[int]], rows: Sequence[str], columns: Sequence[str]) -> str:
+    """Photographs by truth (rows) and predicted class (columns), shaded by their share of the row."""
+    counts, k = np.asarray(matrix), len(columns)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max((WIDTH - NAMES - 2) / k, 17)
-    figure, axes = panel(NAMES + 2 + side * k, 40 + side * k, left=NAMES, top=38, right=2, bottom=2)
+    figure, axes = panel(NAMES + 2 + side * k, 40 + side * len(rows), left=NAMES, top=38, right=2, bottom=2)
     digits = len(str(counts.max(initial=0)))
     for (row, column), n in np.ndenumerate(counts):
         share = shares[row, column]
-        shade = ACCENT if row == column else SECOND if n else MUTED
+        shade = ACCENT if rows[row] == columns[column] else SECOND if n else MUTED
         square = (column + 0.03, row + 0.03)
         axes.add_patch(Rectangle(square, 0.94, 0.94, facecolor=shade, alpha=0.06 + 0.86 * share, linewidth=0))
         colour = PAPER if share > 0.62 else INK if n else MUTED
         size = min(10, side / max(2.0, 0.68 * digits))
         axes.text(column + 0.5, row + 0.5, str(n), ha="center", va="center", color=colour, fontsize=size)
-    axes.set(xlim=(0, k), ylim=(k, 0), xlabel="predicted")
+    axes.set(xlim=(0, k), ylim=(len(rows), 0), xlabel="predicted")
     axes.xaxis.set_label_position("top")
     axes.xaxis.tick_top()
-    axes.set_xticks(np.arange(k) + 0.5, short_names(names), fontsize=min(9, side / 2.4))
-    _name_rows(axes, names, np.arange(k) + 0.5, size=min(10, side / 2))
+    axes.set_xticks(np.arange(k) + 0.5, short_names(columns), fontsize=min(9, side / 2.4))
+    _name_rows(axes, rows, np.arange(len(rows)) + 0.5, size=min(10, side / 2))
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
     return as_svg(figure, "confusion")
 
 
 @mpl.rc_context(STYLE)
-def sensitivities(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
-    """The share of each class's photographs that were recognised, with its 95 % interval."""
-    counts = np.asarray(matrix)
+def sensitivities(per_class: Mapping[str, Mapping[str, Any]], clustered: Mapping[str, Any]) -> str:
+    """The share of each class's photographs that was recognised, with its 95 % interval (Wilson) as a broad line.
+
+    clustered: by class the interval [low, high] that knows of lesions, where there is one: a thin line.
+    """
+    names = list(per_class)
     figure, axes = panel(WIDTH, 40 + 25 * len(names), left=NAMES, top=4, right=44, bottom=36)
-    for k, (hits, n) in enumerate(zip(np.diag(counts).tolist(), counts.sum(axis=1).tolist(), strict=True)):
-        if interval := wilson(hits, n):
+    for k, (name, of) in enumerate(per_class.items()):
+        n, share = of["n"], of["sensitivity"]
+        if share is not None and (interval := wilson(round(share * n), n)):
             axes.plot(interval, [k, k], color=ACCENT, alpha=0.35, linewidth=4, solid_capstyle="round")
-            axes.plot([hits / n], [k], "o", color=ACCENT, markersize=6, clip_on=False)
+            axes.plot([share], [k], "o", color=ACCENT, markersize=6, clip_on=False)
+        if clustered.get(name):
+            axes.plot(clustered[name], [k + 0.27] * 2, "|-", color=SECOND, linewidth=1.2, markersize=4, clip_on=False)
         axes.text(1.03, k, f"n {n}", va="center", color=MUTED, fontsize=9)
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5), xlabel="sensitivity")
     _name_rows(axes, names, np.arange(len(names)), size=10)
@@ -103,16 +109,30 @@ def reliability(bins: Sequence[Mapping[str, float]]) -> str:
 
 
 @mpl.rc_context(STYLE)
-def risk_coverage(coverage: Sequence[float], risk: Sequence[float]) -> str:
-    """The error among the most confident photographs, by the share of photographs accepted."""
+def risk_coverage(coverage: Sequence[float], risk: Sequence[float], accepted: Mapping[str, Any] | None = None) -> str:
+    """The error among the most confident photographs, by the share of photographs accepted.
+
+    accepted: `coverage` and `risk` at the threshold below which the model abstains, where one was fitted;
+    without it, 80 % is marked.
+    """
     figure, axes = panel(WIDTH, 250, left=34, top=18, right=8, bottom=36)
     axes.plot(coverage, risk, color=ACCENT)
     axes.fill_between(coverage, risk, color=ACCENT, alpha=0.1, linewidth=0)
     k = int(np.argmin(np.abs(np.asarray(coverage) - 0.8)))
-    axes.plot(coverage[k], risk[k], "o", color=ACCENT, markersize=5, clip_on=False)
-    said = f"{risk[k]:.1%} at {coverage[k]:.0%}"
-    axes.annotate(said, (coverage[k], risk[k]), (-6, 8), textcoords="offset points", ha="right")
-    axes.set(xlim=(0, 1), ylim=(0, 1.2 * max(risk) or 1), xlabel="share of photographs accepted")
+    marked = (coverage[k], risk[k])
+    if accepted and accepted["risk"] is not None:
+        marked = (accepted["coverage"], accepted["risk"])
+        axes.axvline(marked[0], color=SECOND, linewidth=0.9, linestyle=DASHED)
+    axes.plot(*marked, "o", color=ACCENT, markersize=5, clip_on=False)
+    left = marked[0] > 0.5
+    axes.annotate(
+        f"{marked[1]:.1%} at {marked[0]:.0%}",
+        marked,
+        (-6 if left else 6, 8),
+        textcoords="offset points",
+        ha="right" if left else "left",
+    )
+    axes.set(xlim=(0, 1), ylim=(0, min(1.0, 1.2 * max(risk)) or 1), xlabel="share of photographs accepted")
     _say(axes, "error")
     return as_svg(figure, "risk")
 
