@@ -6,10 +6,11 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from dermaspark import bundle, metrics, report, scoring, storage
+from dermaspark import bundle, metrics, mistakes, report, scoring, storage
 from dermaspark.config import Config
 from dermaspark.dataset import Manifest, read_manifest
 from dermaspark.errors import UserError
+from dermaspark.summary import headline_split
 from dermaspark.tally import tally
 
 log = logging.getLogger("dermaspark")
@@ -50,6 +51,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
         model={"path": model_url, **document["training"]},
         protocol=manifest.protocol,
         history=document["history"],
+        datasets=[data_url],
     )
 
 
@@ -64,18 +66,22 @@ def report_on(
     model: dict[str, Any],
     protocol: dict[str, Any],
     history: list[dict[str, float]],
+    datasets: list[str] | None = None,
 ) -> dict[str, Any]:
     """Count the predictions, write the page and, last, metrics.json; return what it holds.
 
     Args:
         class_counts: of the training photographs, which are the prior of the figures.
         columns: of the groups table, by whose values there are figures too.
+        datasets: URLs of those that hold the photographs, to picture mistakes.
     """
     prior = [class_counts.get(name, 0) for name in classes]
     sums = tally(predictions, classes, ["source", *columns], [n / sum(prior) for n in prior])
     created = datetime.now(UTC).isoformat(timespec="seconds")
     figures = metrics.document(sums, dataset=dataset, model=model, protocol=protocol, created=created)
-    page = report.page(figures, sums.curves, history)
+    right = {name: [name] for name in classes}
+    wrong = mistakes.find(predictions, headline_split(figures), right, datasets or [])
+    page = report.page(figures, sums.curves, history, wrong)
     storage.write_bytes(storage.join(url, PAGE), page.encode())
     storage.write_json(storage.join(url, METRICS), figures)
     return figures
