@@ -68,7 +68,13 @@ def _on_the_data(document: Mapping[str, Any]) -> list[Item]:
     naive, folded = is_naive(document), "out_of_fold" in document["splits"]
     partition = "What the figures rest on: folds by group" if folded else "What the figures rest on: by group"
     return [
-        Item("Sources, setting, dates, acquisition", "5a, 5b, 6a", "7, 13", PARTLY, "Training data: the sources alone"),
+        Item(
+            "Sources, setting, dates, acquisition",
+            "5a, 5b, 6a",
+            "7, 13",
+            PARTLY,
+            "the sources, by name and place; no more",
+        ),
         Item(
             "Who is in and who is out, in numbers",
             "6b, 20a",
@@ -94,7 +100,7 @@ def _on_the_data(document: Mapping[str, Any]) -> list[Item]:
             "16, 20b, 20c",
             "36",
             PARTLY,
-            "counts by split and class in manifest.json; By source and group",
+            "counts by split and class, manifest.json",
         ),
     ]
 
@@ -108,7 +114,7 @@ def _on_the_model(document: Mapping[str, Any]) -> list[Item]:
             "12b, 12c, 12g, 21, 22",
             "22, 24-27",
             YES,
-            "Model card; bundle.json and the Keras model beside it; Learning curves",
+            "Model card; bundle.json and the Keras model beside it, its history too",
         ),
         Item("Software", "18f", "23", YES, "requirements.lock of the code"),
         Item("Class imbalance", "13", "-", YES, "figures at the training and at a uniform prior"),

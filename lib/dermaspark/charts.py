@@ -132,7 +132,7 @@ def risk_coverage(coverage: Sequence[float], risk: Sequence[float], accepted: Ma
         textcoords="offset points",
         ha="right" if left else "left",
     )
-    axes.set(xlim=(0, 1), ylim=(0, min(1.0, 1.2 * max(risk)) or 1), xlabel="share of photographs accepted")
+    axes.set(xlim=(0, 1), ylim=(0, min(1.0, 1.2 * max(*risk, marked[1])) or 1), xlabel="share of photographs accepted")
     _say(axes, "error")
     return as_svg(figure, "risk")
 

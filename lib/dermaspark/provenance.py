@@ -65,7 +65,7 @@ def remarks(document: Mapping[str, Any]) -> list[Remark]:
     """What a reader has to know before the figures, in sentences."""
     protocol, naive = document["protocol"], is_naive(document)
     if not isinstance(protocol, Mapping):
-        return [Remark(_sentence(str(protocol)))] if protocol and not naive else []
+        return [Remark(_sentence(str(protocol)))] if protocol and protocol != "as published" else []
     found = []
     if protocol.get("description") and not naive:
         found.append(Remark(_sentence(protocol["description"])))
