@@ -141,7 +141,13 @@ def test_all_that_the_document_may_have_is_shown() -> None:
     page = Page(report.page(found, of.curves, HISTORY, mistakes(found["classes"])))
     shown = ["by lesion 12.3% to 87.7%", "0.123\u20130.877", "macro AP", "0.457", "test, given prior", "0.87", "0.812"]
     shown += ["of 100 malignant found", "13 of 100 malignant ones were called benign", "33.3%", "0.143"]
-    shown += ["temperature of 1.234, fitted on 282 photographs", "below 0.713", "183 of 300", "61.0%", "24.1%"]
+    shown += [
+        "temperature of 1.234, fitted on 282 validation photographs",
+        "below 0.713",
+        "183 of 300",
+        "61.0%",
+        "24.1%",
+    ]
     shown += ["1 malignant one is called benign", "24.1% at 61%", "97 of 100", "patches", "0.035", "0.223"]
     text = " ".join(page.text.split())
     for one in shown:
