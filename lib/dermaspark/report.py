@@ -29,7 +29,7 @@ LABELS = {
     "macro_auc": "macro AUC",
     "macro_average_precision": "macro AP",
     "malignant": "malignant",
-    "malignant_found": "of them found",
+    "malignant_found": "found",
     "log_loss": "log loss",
     "brier": "Brier",
     "ece": "ECE",
