@@ -52,6 +52,31 @@ def tally(classes: list[str], n: int = 300) -> Tally:
     return Tally(tuple(classes), found, drawn, {"train": dict.fromkeys(SET_ASIDE, 0), "test": aside})
 
 
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+
+
+def mistakes(classes: list[str]) -> list[dict[str, Any]]:
+    """Two, one of them without a picture."""
+    wrong = {"id": f"s/Test/{classes[0]}/1.jpg", "label": classes[0], "predicted": classes[1], "probability": 0.973}
+    return [wrong | {"picture": PICTURE}, wrong | {"picture": None}]
+
+
+def rich(found: dict[str, Any]) -> dict[str, Any]:
+    """The document with all that it may have."""
+    malignancy = {"classes": found["classes"][:1], "n_malignant": 100, "n_benign": 200, "sensitivity": 0.87}
+    malignancy |= {"specificity": 0.615, "auc": 0.812, "specificity_at_95_sensitivity": 0.333}
+    for of in found["splits"].values():
+        of |= {"malignancy": malignancy | {"threshold_at_95_sensitivity": 0.143}, "macro_average_precision": 0.4567}
+        intervals = {name: [0.111, 0.999] for name in of["per_class"]}
+        of["clustered_ci95"] = {"accuracy": [0.1234, 0.8767], "sensitivity": intervals}
+        of["abstaining"] = {"coverage": 0.61, "risk": 0.241, "missed_malignancies": 1, "accepted": 183, "n": 300}
+        of["priors"]["given"] = of["priors"]["uniform"]
+        of["importance"] = {"patches": {"accuracy_drop": 0.0345, "log_loss_rise": 0.2229}}
+    found["abstaining"] = {"wanted_risk": 0.2, "threshold": 0.7125, "fitted_on": "val"}
+    found["model"] |= {"calibration": {"temperature": 1.234, "rows": 282}, "gate": {"refused": "97 of 100"}}
+    return found
+
+
 def made(classes: list[str], n: int = 300, **sections: Any) -> tuple[dict[str, Any], Page]:
     """A document and its page."""
     of = tally(classes, n)
@@ -62,7 +87,7 @@ def made(classes: list[str], n: int = 300, **sections: Any) -> tuple[dict[str, A
         "created": "2026-01-31T23:59:00+00:00",
     }
     found = document(of, **(about | sections))
-    return found, Page(report.page(found, of.curves, HISTORY))
+    return found, Page(report.page(found, of.curves, HISTORY, mistakes(classes)))
 
 
 def test_the_page_shows_the_figures_of_the_document() -> None:
@@ -71,7 +96,7 @@ def test_the_page_shows_the_figures_of_the_document() -> None:
     shown = [f"{test['accuracy']:.1%}", f"{test['balanced_accuracy']:.1%}", f"{test['macro_auc']:.3f}"]
     shown += [f"{bound:.1%}" for bound in test["accuracy_ci95"]]
     shown += [f"{test['per_class']['nevus'][key]:.3f}" for key in ("sensitivity", "specificity", "average_precision")]
-    shown += ["618", "left out by policy", "as published", "31 January 2026, 23:59 UTC", "not scored: 3"]
+    shown += ["618", "left out by policy", "As published", "31 January 2026, 23:59 UTC", "not scored: 3"]
     shown += ["not a medical device", "Skin tone is not recorded", "triage"]
     for text in shown:
         assert text in page.text
@@ -90,9 +115,11 @@ def test_names_from_folders_and_tables_stay_text() -> None:
 
 def test_the_page_needs_no_network_and_nothing_beside_it() -> None:
     _, page = made(["melanoma", "nevus"])
-    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
-    references = [value for name, value in page.attributes if name in ("href", "src", "xlink:href")]
-    assert all(value and value.startswith("#") for value in references)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    references = [value for name, value in page.attributes if name in ("href", "src", "srcset", "xlink:href")]
+    assert all(value and value.startswith(("#", PICTURE)) for value in references)
+    [policy] = [value for name, value in page.attributes if name == "content" and "default-src" in (value or "")]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # so a browser would refuse more
     assert not re.search(r"url\((?!#)|@import", page.text)
 
 
@@ -104,6 +131,65 @@ def test_no_id_stands_twice_and_every_reference_has_its_target() -> None:
     targets |= {value[5:-1] for name, value in page.attributes if name == "clip-path" and value}
     assert targets
     assert targets <= set(ids)
+
+
+def test_all_that_the_document_may_have_is_shown() -> None:
+    of = tally(["melanoma", "nevus", "vascular lesion"])
+    about: dict[str, Any] = {"dataset": {}, "model": {}, "protocol": "", "created": "2026-01-31T23:59:00+00:00"}
+    plain = Page(report.page(document(of, **about), of.curves, HISTORY)).text
+    found = rich(document(of, **about))
+    page = Page(report.page(found, of.curves, HISTORY, mistakes(found["classes"])))
+    shown = ["by lesion 12.3% to 87.7%", "0.123\u20130.877", "macro AP", "0.457", "test, given prior", "0.87", "0.812"]
+    shown += ["of 100 malignant found", "13 of 100 malignant ones were called benign", "33.3%", "0.143"]
+    shown += [
+        "temperature of 1.234, fitted on 282 validation photographs",
+        "below 0.713",
+        "183 of 300",
+        "61.0%",
+        "24.1%",
+    ]
+    shown += ["1 malignant one is called benign", "24.1% at 61%", "97 of 100", "patches", "0.035", "0.223"]
+    text = " ".join(page.text.split())
+    for one in shown:
+        assert one in text, one
+    for one in ("by lesion", "macro AP", "given prior", "benign", "temperature of", "abstain", "gate", "mistakes\n"):
+        assert one not in plain.split("Model card")[0], one
+
+
+def test_confident_mistakes_are_pictured_with_truth_prediction_probability_and_id() -> None:
+    found, page = made(HOSTILE)
+    assert [value for name, value in page.attributes if name == "src"] == [PICTURE]
+    assert "no picture" in page.text
+    assert f"taken for {HOSTILE[1]}, 97.3%" in page.text
+    assert f"s/Test/{HOSTILE[0]}/1.jpg" in page.text
+    alts = [value for name, value in page.attributes if name == "alt"]
+    assert alts == [f"{HOSTILE[0]}, taken for {HOSTILE[1]}"]
+    assert "malignant, called benign" not in page.text
+    of = tally(HOSTILE)
+    assert Page(report.page(rich(found), of.curves, (), mistakes(HOSTILE))).text.count("malignant, called benign") == 2
+
+
+@pytest.mark.parametrize(
+    ("protocol", "model"),
+    [("as published", {}), ({"policy": "as_published"}, {}), ({"policy": "drop"}, {"protocol": "as published"})],
+)
+def test_a_naive_protocol_is_marked_before_anything_else_is_said(protocol: Any, model: dict[str, Any]) -> None:
+    _, page = made(["melanoma", "nevus"], protocol=protocol, model=model)
+    assert "Naive protocol" in page.text.split("What the figures rest on")[0]
+    _, page = made(["melanoma", "nevus"], protocol={"policy": "drop", "description": "leaks are left out"})
+    assert "Naive" not in page.text
+
+
+def test_an_outside_test_has_folders_for_rows_and_classes_for_columns() -> None:
+    of = tally(["melanoma", "nevus", "vascular lesion"])
+    found = document(of, dataset={}, model={}, protocol="", created="2026-01-31T23:59:00+00:00")
+    test = found["splits"].pop("test")
+    test |= {"rows": ["moles", "other things"], "columns": found["classes"], "confusion_matrix": [[1, 2, 3], [4, 5, 6]]}
+    test["per_class"] = dict(zip(test["rows"], list(test["per_class"].values())[:2], strict=True))
+    found["splits"]["outside"] = test
+    page = Page(report.page(found, {"outside": of.curves["test"] | {"roc": {}}}))
+    assert "outside test accuracy" in page.text
+    assert page.text.count("other things") >= 3
 
 
 def test_pictures_take_the_colours_of_the_page() -> None:

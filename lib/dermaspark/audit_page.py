@@ -15,7 +15,7 @@ from PIL import Image
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from dermaspark import charts, storage
+from dermaspark import drawing, storage
 from dermaspark.facts import COLOUR_BIN, SIDE_BINS_PER_OCTAVE
 from dermaspark.photo import Unreadable, decode, inspect
 
@@ -135,27 +135,27 @@ def histograms(classes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Markup
     return found
 
 
-@mpl.rc_context(charts.STYLE)
+@mpl.rc_context(drawing.STYLE)
 def _colours(colour: dict[str, list[int]], name: str) -> Markup:
-    figure, axes = charts._axes(**CHART)
+    figure, axes = drawing.panel(**CHART)
     for channel, counts in colour.items():
         shares, edges = np.array(counts) / sum(counts), np.arange(len(counts) + 1) * COLOUR_BIN
         axes.stairs(shares, edges, fill=True, color=CHANNELS[channel], alpha=0.2)
         axes.stairs(shares, edges, color=CHANNELS[channel], linewidth=1.2)
     axes.set(xlim=(0, 256), xticks=range(0, 257, 64), ylim=(0, HIGHEST_SHARE), yticks=[])
     axes.set_xlabel("mean red, green and blue of a photograph, 0 to 255")
-    return Markup(charts._svg(figure, name))
+    return Markup(drawing.as_svg(figure, name))
 
 
-@mpl.rc_context(charts.STYLE)
+@mpl.rc_context(drawing.STYLE)
 def _sides(side: dict[str, int], low: int, high: int, name: str) -> Markup:
-    figure, axes = charts._axes(**CHART)
+    figure, axes = drawing.panel(**CHART)
     low, high = low - SIDE_BINS_PER_OCTAVE, high + SIDE_BINS_PER_OCTAVE
     bins = np.arange(low, high + 1)
     shares = np.array([side.get(str(i), 0) for i in bins]) / sum(side.values())
-    axes.stairs(shares, np.append(bins, high + 1) / SIDE_BINS_PER_OCTAVE, fill=True, color=charts.ACCENT)
+    axes.stairs(shares, np.append(bins, high + 1) / SIDE_BINS_PER_OCTAVE, fill=True, color=drawing.ACCENT)
     ticks = range(low // SIDE_BINS_PER_OCTAVE, high // SIDE_BINS_PER_OCTAVE + 2)
     axes.set_xticks(ticks, [f"{2**tick:,}" for tick in ticks])
     axes.set(ylim=(0, 1.02), yticks=[])
     axes.set_xlabel("side of a photograph, √(width · height), in pixels")
-    return Markup(charts._svg(figure, name))
+    return Markup(drawing.as_svg(figure, name))

@@ -1,21 +1,17 @@
-"""The pictures of a report: SVG that takes its colours and its font from the page around it."""
+"""The pictures of a report, as SVG."""
 
-import io
 import itertools
-import re
 import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from dermaspark.drawing import ACCENT, GRID, INK, MUTED, PAPER, SECOND, STYLE, as_svg, blank, panel
 from dermaspark.intervals import wilson
 from dermaspark.summary import cut, short_names
 
@@ -23,83 +19,54 @@ WIDTH = 360  # of a picture, in points; a phone shows a point as a pixel or so
 NAMES = 118  # of them, for class names at the left
 DASHED = (0, (4, 3))
 CUT = 0.7  # a learning rate that falls below this share of itself was cut; others decay
-# Matplotlib draws in these colours; the page's own take their place, so that dark mode and print work.
-COLOURS = {
-    "ink": "#010101",
-    "muted": "#020202",
-    "grid": "#030303",
-    "paper": "#040404",
-    "accent": "#050505",
-    "second": "#060606",
-}
-INK, MUTED, GRID, PAPER, ACCENT, SECOND = COLOURS.values()
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "dermaspark",  # the same picture has the same ids
-    "font.size": 10,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": MUTED,
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "figure.facecolor": "none",
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.linewidth": 1.6,
-}
 
 
 @mpl.rc_context(STYLE)
-def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
-    """Photographs by true and predicted class, shaded by their share of the row."""
-    counts, k = np.asarray(matrix), len(names)
+def confusion(matrix: Sequence[Sequence[int]], rows: Sequence[str], columns: Sequence[str]) -> str:
+    """Photographs by truth (rows) and predicted class (columns), shaded by their share of the row."""
+    counts, k = np.asarray(matrix), len(columns)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max((WIDTH - NAMES - 2) / k, 17)
-    figure, axes = _axes(NAMES + 2 + side * k, 40 + side * k, left=NAMES, top=38, right=2, bottom=2)
+    figure, axes = panel(NAMES + 2 + side * k, 40 + side * len(rows), left=NAMES, top=38, right=2, bottom=2)
     digits = len(str(counts.max(initial=0)))
     for (row, column), n in np.ndenumerate(counts):
         share = shares[row, column]
-        shade = ACCENT if row == column else SECOND if n else MUTED
+        shade = ACCENT if rows[row] == columns[column] else SECOND if n else MUTED
         square = (column + 0.03, row + 0.03)
         axes.add_patch(Rectangle(square, 0.94, 0.94, facecolor=shade, alpha=0.06 + 0.86 * share, linewidth=0))
         colour = PAPER if share > 0.62 else INK if n else MUTED
         size = min(10, side / max(2.0, 0.68 * digits))
         axes.text(column + 0.5, row + 0.5, str(n), ha="center", va="center", color=colour, fontsize=size)
-    axes.set(xlim=(0, k), ylim=(k, 0), xlabel="predicted")
+    axes.set(xlim=(0, k), ylim=(len(rows), 0), xlabel="predicted")
     axes.xaxis.set_label_position("top")
     axes.xaxis.tick_top()
-    axes.set_xticks(np.arange(k) + 0.5, short_names(names), fontsize=min(9, side / 2.4))
-    _name_rows(axes, names, np.arange(k) + 0.5, size=min(10, side / 2))
+    axes.set_xticks(np.arange(k) + 0.5, short_names(columns), fontsize=min(9, side / 2.4))
+    _name_rows(axes, rows, np.arange(len(rows)) + 0.5, size=min(10, side / 2))
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
-    return _svg(figure, "confusion")
+    return as_svg(figure, "confusion")
 
 
 @mpl.rc_context(STYLE)
-def sensitivities(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
-    """The share of each class's photographs that were recognised, with its 95 % interval."""
-    counts = np.asarray(matrix)
-    figure, axes = _axes(WIDTH, 40 + 25 * len(names), left=NAMES, top=4, right=44, bottom=36)
-    for k, (hits, n) in enumerate(zip(np.diag(counts).tolist(), counts.sum(axis=1).tolist(), strict=True)):
-        if interval := wilson(hits, n):
+def sensitivities(per_class: Mapping[str, Mapping[str, Any]], clustered: Mapping[str, Any]) -> str:
+    """The share of each class's photographs that was recognised, with its 95 % interval (Wilson) as a broad line.
+
+    clustered: by class the interval [low, high] that knows of lesions, where there is one: a thin line.
+    """
+    names = list(per_class)
+    figure, axes = panel(WIDTH, 40 + 25 * len(names), left=NAMES, top=4, right=44, bottom=36)
+    for k, (name, of) in enumerate(per_class.items()):
+        n, share = of["n"], of["sensitivity"]
+        if share is not None and (interval := wilson(round(share * n), n)):
             axes.plot(interval, [k, k], color=ACCENT, alpha=0.35, linewidth=4, solid_capstyle="round")
-            axes.plot([hits / n], [k], "o", color=ACCENT, markersize=6, clip_on=False)
+            axes.plot([share], [k], "o", color=ACCENT, markersize=6, clip_on=False)
+        if clustered.get(name):
+            axes.plot(clustered[name], [k + 0.27] * 2, "|-", color=SECOND, linewidth=1.2, markersize=4, clip_on=False)
         axes.text(1.03, k, f"n {n}", va="center", color=MUTED, fontsize=9)
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5), xlabel="sensitivity")
     _name_rows(axes, names, np.arange(len(names)), size=10)
     axes.grid(visible=False, axis="y")
-    return _svg(figure, "sensitivities")
+    return as_svg(figure, "sensitivities")
 
 
 @mpl.rc_context(STYLE)
@@ -107,7 +74,7 @@ def roc(curves: Mapping[str, Mapping[str, Sequence[float]]], aucs: Mapping[str, 
     """A small picture for each class: its sensitivity by the share of all others that are taken for it."""
     rows = -(-len(curves) // 3)
     height = 122 * rows + 16
-    figure = _figure(WIDTH, height)
+    figure = blank(WIDTH, height)
     grid = figure.subplots(rows, 3, squeeze=False, sharex=True, sharey=True)
     figure.subplots_adjust(0.06, 34 / height, 0.985, 1 - 16 / height, 0.14, 0.24)
     for axes in grid.flat[len(curves) :]:
@@ -123,13 +90,13 @@ def roc(curves: Mapping[str, Mapping[str, Sequence[float]]], aucs: Mapping[str, 
         axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"], fontsize=8)
         axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"], fontsize=8)
     figure.supxlabel("false positive rate", fontsize=10, color=MUTED, y=2 / height, va="bottom")
-    return _svg(figure, "roc")
+    return as_svg(figure, "roc")
 
 
 @mpl.rc_context(STYLE)
 def reliability(bins: Sequence[Mapping[str, float]]) -> str:
     """Accuracy by confidence in bins of equally many photographs, with 95 % intervals."""
-    figure, axes = _axes(WIDTH, 250, left=34, top=18, right=8, bottom=36)
+    figure, axes = panel(WIDTH, 250, left=34, top=18, right=8, bottom=36)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=DASHED)
     for part in bins:
         if interval := wilson(round(part["accuracy"] * part["n"]), round(part["n"])):
@@ -138,28 +105,42 @@ def reliability(bins: Sequence[Mapping[str, float]]) -> str:
     axes.plot(*points, "o-", color=ACCENT, markersize=4.5, linewidth=1.2, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence of the bin")
     _say(axes, "accuracy")
-    return _svg(figure, "reliability")
+    return as_svg(figure, "reliability")
 
 
 @mpl.rc_context(STYLE)
-def risk_coverage(coverage: Sequence[float], risk: Sequence[float]) -> str:
-    """The error among the most confident photographs, by the share of photographs accepted."""
-    figure, axes = _axes(WIDTH, 250, left=34, top=18, right=8, bottom=36)
+def risk_coverage(coverage: Sequence[float], risk: Sequence[float], accepted: Mapping[str, Any] | None = None) -> str:
+    """The error among the most confident photographs, by the share of photographs accepted.
+
+    accepted: `coverage` and `risk` at the threshold below which the model abstains, where one was fitted;
+    without it, 80 % is marked.
+    """
+    figure, axes = panel(WIDTH, 250, left=34, top=18, right=8, bottom=36)
     axes.plot(coverage, risk, color=ACCENT)
     axes.fill_between(coverage, risk, color=ACCENT, alpha=0.1, linewidth=0)
     k = int(np.argmin(np.abs(np.asarray(coverage) - 0.8)))
-    axes.plot(coverage[k], risk[k], "o", color=ACCENT, markersize=5, clip_on=False)
-    said = f"{risk[k]:.1%} at {coverage[k]:.0%}"
-    axes.annotate(said, (coverage[k], risk[k]), (-6, 8), textcoords="offset points", ha="right")
-    axes.set(xlim=(0, 1), ylim=(0, 1.2 * max(risk) or 1), xlabel="share of photographs accepted")
+    marked = (coverage[k], risk[k])
+    if accepted and accepted["risk"] is not None:
+        marked = (accepted["coverage"], accepted["risk"])
+        axes.axvline(marked[0], color=SECOND, linewidth=0.9, linestyle=DASHED)
+    axes.plot(*marked, "o", color=ACCENT, markersize=5, clip_on=False)
+    left = marked[0] > 0.5
+    axes.annotate(
+        f"{marked[1]:.1%} at {marked[0]:.0%}",
+        marked,
+        (-6 if left else 6, 8),
+        textcoords="offset points",
+        ha="right" if left else "left",
+    )
+    axes.set(xlim=(0, 1), ylim=(0, min(1.0, 1.2 * max(*risk, marked[1])) or 1), xlabel="share of photographs accepted")
     _say(axes, "error")
-    return _svg(figure, "risk")
+    return as_svg(figure, "risk")
 
 
 @mpl.rc_context(STYLE)
 def learning(history: Sequence[Mapping[str, Any]], key: str) -> str:
     """'loss' or 'accuracy' by epoch, in training and in validation, and where the learning rate was cut."""
-    figure, axes = _axes(WIDTH, 220, left=38, top=18, right=10, bottom=36)
+    figure, axes = panel(WIDTH, 220, left=38, top=18, right=10, bottom=36)
     for name, colour, label in ((key, SECOND, "training"), (f"val_{key}", ACCENT, "validation")):
         line = np.array([epoch.get(name) for epoch in history], float)  # None becomes NaN: a gap
         if np.isfinite(line).any():
@@ -173,20 +154,7 @@ def learning(history: Sequence[Mapping[str, Any]], key: str) -> str:
     axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _say(axes, key)
-    return _svg(figure, f"learning-{key}")
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width / 72, height / 72))
-    FigureCanvasSVG(figure)
-    return figure
-
-
-def _axes(width: float, height: float, *, left: float, top: float, right: float, bottom: float) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes; sizes and margins in points."""
-    figure = _figure(width, height)
-    inner = (width - left - right) / width, (height - top - bottom) / height
-    return figure, figure.add_axes((left / width, bottom / height, *inner))
+    return as_svg(figure, f"learning-{key}")
 
 
 def _name_rows(axes: Axes, names: Sequence[str], places: Any, size: float) -> None:
@@ -199,21 +167,3 @@ def _name_rows(axes: Axes, names: Sequence[str], places: Any, size: float) -> No
 def _say(axes: Axes, what: str) -> None:
     """Name the vertical axis above it, where that takes no width."""
     axes.text(0, 1.03, what, transform=axes.transAxes, color=MUTED)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The figure as a part of a page: in the page's colours and font, with ids that no other part has."""
-    file = io.StringIO()
-    with warnings.catch_warnings():
-        # The page's font draws the text, so what Matplotlib's own font lacks is not missed.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r'^(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'^(<svg[^>]*?) height="[^"]*"', r"\1", svg))
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r"font-family: [^;\"]*; ", "", svg)
-    for colour, drawn in COLOURS.items():
-        svg = svg.replace(drawn, f"var(--{colour})")
-    return svg

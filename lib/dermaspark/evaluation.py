@@ -6,11 +6,12 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from dermaspark import bundle, metrics, report, scoring, storage
+from dermaspark import bundle, metrics, mistakes, report, scoring, storage
 from dermaspark.config import Config, Report
 from dermaspark.dataset import Manifest, read_manifest
 from dermaspark.errors import UserError
 from dermaspark.labels import LabelMap
+from dermaspark.summary import headline_split
 from dermaspark.tally import tally
 
 log = logging.getLogger("dermaspark")
@@ -53,6 +54,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
         model={"path": model_url, **document["training"]},
         protocol=manifest.protocol,
         history=document["history"],
+        datasets=[data_url],
     )
 
 
@@ -69,6 +71,7 @@ def report_on(
     protocol: dict[str, Any],
     history: list[dict[str, float]],
     labels: dict[str, list[str]] | None = None,
+    datasets: list[str] | None = None,
 ) -> dict[str, Any]:
     """Count the predictions, write the page and, last, metrics.json; return what it holds.
 
@@ -76,6 +79,7 @@ def report_on(
         class_counts: of the training photographs, which are the prior of the figures.
         columns: of the groups table, by whose values there are figures too.
         labels: the classes that are right for each label of the photographs, where labels are not the classes.
+        datasets: URLs of those that hold the photographs, to picture mistakes.
     """
     prior = [class_counts.get(name, 0) for name in classes]
     sums = tally(
@@ -89,8 +93,10 @@ def report_on(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     about: dict[str, Any] = {"dataset": dataset, "model": model, "protocol": protocol, "created": created}
     figures = metrics.document(sums, **about, wanted_risk=settings.risk)
-    if sums.labels == sums.classes:  # the page draws what has a square of classes
-        storage.write_bytes(storage.join(url, PAGE), report.page(figures, sums.curves, history).encode())
+    right = labels or {name: [name] for name in classes}
+    wrong = mistakes.find(predictions, headline_split(figures), right, datasets or [])
+    page = report.page(figures, sums.curves, history, wrong)
+    storage.write_bytes(storage.join(url, PAGE), page.encode())
     storage.write_json(storage.join(url, METRICS), figures)
     return figures
 

@@ -8,7 +8,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from dermaspark import charts
+from dermaspark import card, charts, provenance
+from dermaspark.intervals import wilson
 from dermaspark.summary import headline_split, short_names, shown
 
 TITLES = {
@@ -22,8 +23,13 @@ LABELS = {
     "n": "n",
     "accuracy": "accuracy",
     "accuracy_ci95": "95% interval",
+    "by_lesion": "by lesion",
+    "range": "0 to 1",
     "balanced_accuracy": "balanced",
     "macro_auc": "macro AUC",
+    "macro_average_precision": "macro AP",
+    "malignant": "malignant",
+    "malignant_found": "found",
     "log_loss": "log loss",
     "brier": "Brier",
     "ece": "ECE",
@@ -34,45 +40,71 @@ LABELS = {
     "auc": "AUC",
     "average_precision": "av. precision",
 }
-COUNTS = {
-    "found": "found",
-    "train": "for training",
-    "val": "for validation",
-    "test": "for test",
-    "left_out": "left out by policy",
-    "unreadable": "set aside as unreadable",
-}
 
 
 def page(
     document: Mapping[str, Any],
     curves: Mapping[str, Mapping[str, Any]],
     history: Sequence[Mapping[str, Any]] = (),
+    mistakes: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page; every text in it that came from folders, tables or settings is escaped.
 
-    document: as metrics.json holds it. dataset may have `counts` (photographs, by what became of them) and
-    `sources`; what it, model and protocol hold beside that is listed as it is.
+    document: as metrics.json holds it; what it may have and lacks leaves no trace. dataset may have `counts`
+    (photographs, by what became of them), model `calibration` and `gate`; what dataset, model and protocol hold
+    beside what the page has words for is listed as it is.
     curves: by split, as `metrics.curves` gives them.
     history: of each epoch, loss, accuracy, val_loss, val_accuracy and learning_rate, as far as known.
+    mistakes: of the headline split, as `mistakes.find` gives them.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"figure": shown, "percent": percent, "thousands": thousands}
     source = resources.files("dermaspark").joinpath("templates", "report.html.j2").read_text("utf-8")
     split = headline_split(document)
+    of = document["splits"][split] if split else None
     return environment.from_string(source).render(
         document=document,
         split=split,
-        of=document["splits"][split] if split else None,
+        of=of,
         codes=dict(zip(document["classes"], short_names(document["classes"]), strict=True)),
         titles=TITLES,
-        counts=_counts(document["dataset"]),
+        naive=provenance.is_naive(document),
+        steps=provenance.steps(document),
+        remarks=provenance.remarks(document),
+        clustered={"accuracy": None, "sensitivity": {}} | ((of or {}).get("clustered_ci95") or {}),
+        malignancy=_malignancy(of.get("malignancy") if of else None),
+        calibration=_section(document["model"], "calibration"),
+        gate=_facts(_section(document["model"], "gate")),
+        mistakes=mistakes,
         training=document["splits"].get("train"),
-        facts={name: _facts(document[name]) for name in ("dataset", "model", "protocol")},
+        facts={
+            "protocol": _facts(provenance.unsaid(document)),
+            "dataset": _facts(document["dataset"]),
+            "model": _facts(document["model"]),
+        },
+        limits=card.limits(document),
+        checklist=card.checklist(document),
         pictures=_pictures(document, curves, history, split),
         created=f"{datetime.fromisoformat(document['created']):%-d %B %Y, %H:%M %Z}",
         labels=LABELS,
+        has=lambda key: any(each.get(key) for each in document["splits"].values()),
     )
+
+
+def _section(parent: Any, name: str) -> Mapping[str, Any]:
+    found = parent.get(name) if isinstance(parent, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _malignancy(of: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The figures of malignant against benign, and Wilson's intervals of the two shares."""
+    if of is None:
+        return None
+    intervals = {}
+    for name, n in (("sensitivity", of["n_malignant"]), ("specificity", of["n_benign"])):
+        share = of[name]
+        intervals[f"{name}_ci95"] = None if share is None else wilson(round(share * n), n)
+    return {**of, **intervals}
 
 
 def _pictures(
@@ -87,29 +119,25 @@ def _pictures(
         if any(epoch.get(key) is not None for epoch in history):
             found[key] = charts.learning(history, key)
     if split is not None:
-        figures, drawn, classes = document["splits"][split], curves[split], document["classes"]
+        figures, drawn = document["splits"][split], curves[split]
+        rows, columns = (figures.get(side, document["classes"]) for side in ("rows", "columns"))
+        clustered = (figures.get("clustered_ci95") or {}).get("sensitivity", {})
         aucs = {name: of["auc"] for name, of in figures["per_class"].items()}
-        found["confusion"] = charts.confusion(figures["confusion_matrix"], classes)
-        found["sensitivities"] = charts.sensitivities(figures["confusion_matrix"], classes)
+        found["confusion"] = charts.confusion(figures["confusion_matrix"], rows, columns)
+        found["sensitivities"] = charts.sensitivities(figures["per_class"], clustered)
         found["reliability"] = charts.reliability(drawn["reliability"])
-        found["risk_coverage"] = charts.risk_coverage(**drawn["risk_coverage"])
+        found["risk_coverage"] = charts.risk_coverage(**drawn["risk_coverage"], accepted=figures.get("abstaining"))
         if drawn["roc"]:
             found["roc"] = charts.roc(drawn["roc"], aucs)
     return {name: Markup(svg) for name, svg in found.items()}
-
-
-def _counts(dataset: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """What became of the photographs, in the order of the work; none where the document does not say."""
-    counts = dataset.get("counts", {})
-    order = [*COUNTS, *(key for key in counts if key not in COUNTS)]
-    return [(COUNTS.get(key, _words(key)), counts[key]) for key in order if key in counts]
 
 
 def _facts(section: Any) -> list[tuple[str, str]]:
     """A section of the document as lines of a name and a text; a text alone has no name."""
     if not isinstance(section, Mapping):
         return [("", str(section))] if section else []
-    return [(_words(key), text) for key, value in section.items() if key != "counts" and (text := _text(value))]
+    said = ("counts", "calibration", "gate")  # elsewhere on the page
+    return [(_words(key), text) for key, value in section.items() if key not in said and (text := _text(value))]
 
 
 def _text(value: Any) -> str:

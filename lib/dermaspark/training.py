@@ -190,8 +190,8 @@ class Trainer:
         weights = tf.reduce_sum(targets * self.class_weights, axis=1)
         with tf.GradientTape() as tape:
             logits = self.logits(inputs, training=True)
-            each = tf.nn.softmax_cross_entropy_with_logits(targets[:, None], logits)
-            losses = tf.reduce_mean(each, axis=1) * real
+            of_heads = -tf.reduce_sum(targets[:, None] * tf.nn.log_softmax(logits), axis=2)
+            losses = tf.reduce_mean(of_heads, axis=1) * real
             objective = tf.reduce_sum(losses * weights) / global_rows
         variables = self.model.trainable_variables
         sums = tf.stack([tf.reduce_sum(losses), _correct(fused(logits), labels, real)])
