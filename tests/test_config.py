@@ -69,7 +69,7 @@ def test_the_keys_are_frozen():
         "input": ["path", "groups", "max_bad_fraction", "max_pixels"],
         "output": ["path"],
         "data": ["path"],
-        "model": ["path"],
+        "model": ["path", "gate"],
         "report": ["path", "malignant", "prior", "risk"],
         "labels": ["map"],
     }

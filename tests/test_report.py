@@ -152,7 +152,7 @@ def test_all_that_the_document_may_have_is_shown() -> None:
     text = " ".join(page.text.split())
     for one in shown:
         assert one in text, one
-    for one in ("by lesion", "macro AP", "given prior", "benign", "temperature of", "abstain", "gate", "mistakes\n"):
+    for one in ("by lesion", "given prior", "temperature of", "gate", "mistakes\n"):
         assert one not in plain.split("Model card")[0], one
 
 

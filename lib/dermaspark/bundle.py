@@ -47,7 +47,14 @@ class Bundle:
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """float64 (n, classes), rows that sum to 1, of uint8 images (n, height, width, 3)."""
-        return self.score(self.featuriser.apply(images) if self.featuriser else images)
+        return self.examine(images)[0]
+
+    def examine(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+        """The probabilities, and how strange each photograph is, (n,), above 1 too strange; None without features."""
+        if self.featuriser is None:
+            return self.score(images), None
+        raw = self.featuriser.describe(images)
+        return self.score(self.featuriser.project(raw)), self.featuriser.strangeness(raw)
 
     def score(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """The same of rows of the column `reads`."""

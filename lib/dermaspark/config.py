@@ -182,6 +182,7 @@ class Train:
 @dataclass(frozen=True)
 class Model:
     path: str = "runs/model"
+    gate: bool = True  # predict refuses what is not like the photographs that the model was trained on
 
 
 @dataclass(frozen=True)

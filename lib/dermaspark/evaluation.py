@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from dermaspark import bundle, metrics, mistakes, report, scoring, storage
 from dermaspark.config import Config, Report
@@ -93,12 +94,21 @@ def report_on(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     about: dict[str, Any] = {"dataset": dataset, "model": model, "protocol": protocol, "created": created}
     figures = metrics.document(sums, **about, wanted_risk=settings.risk)
+    for split, refused in count_refused(predictions).items():
+        figures["splits"][split]["refused"] = refused
     right = labels or {name: [name] for name in classes}
     wrong = mistakes.find(predictions, headline_split(figures), right, datasets or [])
     page = report.page(figures, sums.curves, history, wrong)
     storage.write_bytes(storage.join(url, PAGE), page.encode())
     storage.write_json(storage.join(url, METRICS), figures)
     return figures
+
+
+def count_refused(predictions: DataFrame) -> dict[str, dict[str, Any]]:
+    """By split, how many of the scored photographs `predict` would refuse; nothing for a model that can't tell."""
+    strange = predictions.where("status = 'ok' and strangeness is not null").groupBy("split")
+    rows = strange.agg(F.count_if(F.col("strangeness") > 1).alias("refused"), F.count("*").alias("n")).collect()
+    return {row["split"]: {"n": row["refused"], "share": row["refused"] / row["n"]} for row in rows}
 
 
 def given_prior(settings: Report, classes: list[str]) -> list[float] | None:

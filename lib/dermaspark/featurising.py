@@ -20,6 +20,7 @@ from dermaspark.features import FeatureSpec, Featuriser, featuriser
 from dermaspark.photographs import PHOTOGRAPHS_PER_BATCH
 
 COLUMN = "features"
+STRANGENESS = "strangeness"  # above 1: not like the photographs that the features were fitted on
 RAW = "raw"  # float32, as bytes: what is measured of a photograph before the axes are fitted
 
 Array = NDArray[Any]
@@ -44,39 +45,40 @@ def measure(rows: DataFrame, spec: FeatureSpec, shape: tuple[int, int, int]) -> 
     first = training.orderBy("order", "id").limit(spec.patch_photographs).select("image")
     dictionaries = _in_one_task(first, lambda images: featuriser.fit_dictionaries(_pixels(images, shape), spec))
 
-    def describe(images: pa.Array) -> pa.Array:
+    def describe(images: pa.Array) -> list[pa.Array]:
         raw = [featuriser.describe(image, spec, dictionaries) for image in _pixels(images, shape)]
-        return pa.array([numbers.tobytes() for numbers in raw], pa.binary())
+        return [pa.array([numbers.tobytes() for numbers in raw], pa.binary())]
 
-    measured = with_column(rows, "image", RAW, "binary", describe).persist(StorageLevel.DISK_ONLY)
+    measured = with_columns(rows, "image", {RAW: "binary"}, describe).persist(StorageLevel.DISK_ONLY)
     kept = measured.where("split = 'train' and copy = 0").orderBy("order", "id").limit(spec.photographs).select(RAW)
     return measured, _in_one_task(kept, lambda raw: featuriser.fit_blocks(_floats(raw), dictionaries, spec))
 
 
 def project(measured: DataFrame, fitted: Featuriser) -> DataFrame:
-    """What `measure` gave with the column `COLUMN` (float32) in the place of `RAW`."""
+    """What `measure` gave with the columns `COLUMN` and `STRANGENESS` (float32) in the place of `RAW`."""
 
-    def apply(raw: pa.Array) -> pa.Array:
-        return as_column(fitted.project(_floats(raw)))
+    def apply(raw: pa.Array) -> list[pa.Array]:
+        numbers = _floats(raw)
+        return [as_column(fitted.project(numbers)), pa.array(fitted.strangeness(numbers))]
 
-    return with_column(measured, RAW, COLUMN, "array<float>", apply).drop(RAW)
+    return with_columns(measured, RAW, {COLUMN: "array<float>", STRANGENESS: "float"}, apply).drop(RAW)
 
 
-def with_column(
-    rows: DataFrame, source: str, name: str, kind: str, function: Callable[[pa.Array], pa.Array]
+def with_columns(
+    rows: DataFrame, source: str, kinds: dict[str, str], function: Callable[[pa.Array], list[pa.Array]]
 ) -> DataFrame:
-    """`rows` with one more column, a function of another; BLAS gets one thread, so that sums come in one order."""
+    """`rows` with more columns, functions of another; BLAS gets one thread, so that sums come in one order."""
 
     def add(batches: Batches) -> Iterator[pa.RecordBatch]:
         with threadpool_limits(1):
             for batch in batches:
                 for start in range(0, batch.num_rows, PHOTOGRAPHS_PER_BATCH):
                     chunk = batch.slice(start, PHOTOGRAPHS_PER_BATCH)
-                    names = [*chunk.schema.names, name]
-                    yield pa.RecordBatch.from_arrays([*chunk.columns, function(chunk.column(source))], names=names)
+                    names = [*chunk.schema.names, *kinds]
+                    yield pa.RecordBatch.from_arrays([*chunk.columns, *function(chunk.column(source))], names=names)
 
-    schema = "".join(f"`{field.name}` {field.dataType.simpleString()}, " for field in rows.schema)
-    return rows.mapInArrow(add, f"{schema}`{name}` {kind}")
+    known = {field.name: field.dataType.simpleString() for field in rows.schema}
+    return rows.mapInArrow(add, ", ".join(f"`{name}` {kind}" for name, kind in {**known, **kinds}.items()))
 
 
 def as_column(features: Floats) -> pa.Array:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from dermaspark import bundle, scoring, storage
 from dermaspark.catalog import file_rows
@@ -35,9 +36,12 @@ def predict(spark: SparkSession, config: Config) -> DataFrame:
     if not total:
         raise UserError(f"input.path={config.input.path}: no photograph there (jpg, jpeg, png, bmp, tif, webp)")
     log.info("scoring %d photographs", total)
-    scoring.score_photographs(model_url, document, found, total).write.parquet(url)
+    scored = scoring.score_photographs(model_url, document, found, total)
+    (scoring.refuse(scored) if config.model.gate else scored).write.parquet(url)
     predictions = spark.read.parquet(url)
-    bad = predictions.where("status != 'ok'")
+    if refused := predictions.where(F.col("status") == scoring.REFUSED).count():
+        log.warning("refused %d of %d photographs: not like those that the model was trained on", refused, total)
+    bad = predictions.where(~F.col("status").isin("ok", scoring.REFUSED))
     n = bad.count()
     if first := bad.sort("id").first():
         message = f"{n} of {total} photographs were not scored, e.g. {first['path']}: {first['status']}"

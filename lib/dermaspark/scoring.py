@@ -16,10 +16,12 @@ from pyspark.sql import functions as F
 
 from dermaspark import storage
 from dermaspark.dataset import UNREADABLE, Manifest
+from dermaspark.featurising import COLUMN, STRANGENESS
 from dermaspark.photographs import read_pixels
 
 ROWS_PER_BATCH = 256
-SCORES = "predicted string, probability double, probabilities array<double>, status string"
+SCORES = "predicted string, probability double, probabilities array<double>, strangeness float, status string"
+REFUSED = "refused: not like the photographs that the model was trained on"
 
 
 def score_dataset(
@@ -34,14 +36,17 @@ def score_dataset(
     files = [(file.path,) for split in ("train", "val", "test") for file in manifest.of(split)]
     tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
     classes, reads = document["classes"], document["reads"]
+    more = [STRANGENESS] if COLUMN in manifest.preprocessing else []
     names, kept = list(manifest.classes), ["id", "image_id", "source", "group", *manifest.columns]
 
     def score_files(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for path in batch.column("file").to_pylist():
                 split = dict(part.split("=", 1) for part in path.split("/")[1:-1])["split"]
-                for rows in _read_rows(storage.join(url, path), [*kept, "label", reads]):
-                    scores = score(loaded(model_url).score(_inputs(rows, reads, manifest.preprocessing)), classes)
+                for rows in _read_rows(storage.join(url, path), [*kept, "label", reads, *more]):
+                    probabilities = loaded(model_url).score(_inputs(rows, reads, manifest.preprocessing))
+                    strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
+                    scores = score(probabilities, strangeness, classes)
                     label = pa.array([names[i] for i in rows.column("label").to_pylist()], pa.string())
                     columns = {name: rows.column(name) for name in kept}
                     yield _batch({"split": _constant(split, len(label)), **columns, "label": label, **scores})
@@ -82,7 +87,8 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
                 rows = batch.slice(start, ROWS_PER_BATCH)
                 readable = np.flatnonzero(rows.column("image").is_valid().to_numpy(zero_copy_only=False))
                 images = _inputs(rows.take(pa.array(readable)), "image", spec)
-                scores = score(loaded(model_url).probabilities(images), classes)
+                probabilities, strangeness = loaded(model_url).examine(images)
+                scores = score(probabilities, strangeness, classes)
                 # A photograph that was not read takes a row of nulls: take() gives them for a null index.
                 place = np.full(rows.num_rows, -1)
                 place[readable] = np.arange(len(readable))
@@ -96,8 +102,8 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
     return photographs.mapInArrow(score_batches, schema)
 
 
-def score(probabilities: NDArray[np.float64], classes: list[str]) -> dict[str, pa.Array]:
-    """The columns of `SCORES` for probabilities (n, classes)."""
+def score(probabilities: NDArray[np.float64], strangeness: Any, classes: list[str]) -> dict[str, pa.Array]:
+    """The columns of `SCORES` for probabilities (n, classes) and float32 strangeness (n,), where it is known."""
     best = probabilities.argmax(axis=1)
     flat = pa.array(probabilities.ravel(), pa.float64())
     offsets = pa.array(np.arange(len(best) + 1) * len(classes), pa.int32())
@@ -105,8 +111,16 @@ def score(probabilities: NDArray[np.float64], classes: list[str]) -> dict[str, p
         "predicted": pa.array([classes[i] for i in best], pa.string()),
         "probability": pa.array(probabilities[np.arange(len(best)), best], pa.float64()),
         "probabilities": pa.ListArray.from_arrays(offsets, flat),
+        "strangeness": pa.nulls(len(best), pa.float32()) if strangeness is None else pa.array(strangeness),
         "status": _constant("ok", len(best)),
     }
+
+
+def refuse(predictions: DataFrame) -> DataFrame:
+    """Predictions without those for photographs that are too strange, which `status` says instead."""
+    strange = F.coalesce(F.col(STRANGENESS) > 1, F.lit(False))
+    hidden = {name: F.when(~strange, F.col(name)) for name in ("predicted", "probability", "probabilities")}
+    return predictions.withColumns({**hidden, "status": F.when(strange, REFUSED).otherwise(F.col("status"))})
 
 
 @functools.lru_cache(maxsize=1)

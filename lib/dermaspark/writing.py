@@ -19,7 +19,20 @@ SMALLEST_FILE = 64  # rows; below it, fewer files than FILES_WANTED
 FILES_WANTED = 16  # for each split and copy, so that ranks and executors can share them
 
 ROWS_SCHEMA = "id string, image_id string, source string, label int, group string, image binary"
-OWN_COLUMNS = ("id", "image_id", "source", "label", "group", "image", "features", "split", "copy", "bucket", "order")
+OWN_COLUMNS = (
+    "id",
+    "image_id",
+    "source",
+    "label",
+    "group",
+    "image",
+    "features",
+    "strangeness",
+    "split",
+    "copy",
+    "bucket",
+    "order",
+)
 
 
 def bucket_count(rows: int, row_bytes: int) -> int:
@@ -32,7 +45,7 @@ def expand_rows(
 ) -> DataFrame:
     """The dataset's rows, augmented copies among them, in partitions and in an order that the data alone decides.
 
-    Columns: `OWN_COLUMNS` but features, and the groups table's `columns`.
+    Columns: `OWN_COLUMNS` but features and strangeness, and the groups table's `columns`.
     """
     row_bytes = config.image.height * config.image.width * 3
     buckets = {split: bucket_count(n, row_bytes) for split, n in counts.items()}

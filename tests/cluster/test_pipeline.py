@@ -6,18 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("image.height=16", "image.width=16", "augment.copies=1", "features.families=[]")
-SHORT = (
-    "network.name=seed",
-    "network.hidden=[24,16]",
-    "train.batch_size=16",
-    "train.learning_rate=1e-3",
-    "train.epochs=3",
+SMALL = (
+    *("image.height=16", "image.width=16", "augment.copies=1"),
+    *("features.families=[patches,covariance]", "features.components=8"),
 )
+SHORT = ("network.width=16", "train.batch_size=16", "train.epochs=4")
 
 
 def submit(folder: Path, master: str, job: str, *arguments: str) -> subprocess.CompletedProcess:
@@ -80,15 +79,28 @@ def test_every_count_adds_up_and_the_report_holds_what_is_promised(first_run, so
 def test_predict_gives_what_evaluate_gave(first_run, source):
     evaluated = {row["id"]: row for row in pq.read_table(first_run / "report" / "predictions").to_pylist()}
     model = f"model.path={first_run}/model"
-    succeed(first_run, "local[2]", "predict", model, f"input.path={source}/Test", "output.path=new")
+    everything = (model, "model.gate=false")
+    succeed(first_run, "local[2]", "predict", *everything, f"input.path={source}/Test", "output.path=new")
     rows = pq.read_table(first_run / "new").to_pylist()
     assert len(rows) == 18
     for row in rows:
         expected = evaluated[row["path"].removeprefix(f"file://{source.parent}/")]
         assert row["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
     one = rows[0]["path"].removeprefix("file://")
-    out = succeed(first_run, "local[2]", "predict", model, f"input.path={one}", "output.path=one")
+    out = succeed(first_run, "local[2]", "predict", *everything, f"input.path={one}", "output.path=one")
     assert f"{rows[0]['path']}  {rows[0]['predicted']} ({rows[0]['probability']:.3f})" in out
+
+
+def test_predict_refuses_what_is_not_like_its_photographs(first_run, tmp_path):
+    (tmp_path / "odd").mkdir()
+    Image.new("RGB", (60, 45), "white").save(tmp_path / "odd" / "blank.png")
+    noise = np.random.Generator(np.random.Philox(0)).integers(0, 256, (45, 60, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "odd" / "noise.png")
+    out = succeed(tmp_path, "local[2]", "predict", f"model.path={first_run}/model", "input.path=odd", "output.path=new")
+    rows = pq.read_table(tmp_path / "new").to_pylist()
+    assert [row["status"] for row in rows] == ["refused: not like the photographs that the model was trained on"] * 2
+    assert {row["predicted"] for row in rows} == {row["probabilities"] for row in rows} == {None}
+    assert out.count("refused: ") == 2
 
 
 @pytest.mark.cluster

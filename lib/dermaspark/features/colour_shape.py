@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dermaspark.features import lesion as lesions
 from dermaspark.features import texture
-from dermaspark.features.planes import RADIUS, gradient, lab, on_grid, opponents, smooth
+from dermaspark.features.planes import RADIUS, gradient, opponents, smooth
 
 RINGS = [np.digitize(RADIUS, [0.35, 0.65, 0.95]) == ring for ring in range(4)]
 PERCENTILES = np.array([0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98])
@@ -26,12 +26,13 @@ Mask = NDArray[np.bool_]
 Planes = NDArray[np.float32]
 
 
-def describe(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Colour and shape of one photograph. uint8 (height, width, 3) to float32 (n,)."""
-    image = on_grid(image)
-    colours = lab(image)
+def describe(image: NDArray[np.uint8], colours: Planes, found: Mask) -> NDArray[np.float32]:
+    """Colour and shape of one photograph, float32 (WIDTH,).
+
+    image: uint8 (SIDE, SIDE, 3); colours: the same in L, a and b, float32 (3, SIDE, SIDE); found: its lesion.
+    """
     more = opponents(image)
-    lesion, skin, band = lesions.regions(lesions.find(colours[0]))
+    lesion, skin, band = lesions.regions(found)
     everywhere = np.ones_like(lesion)
     against_skin = colours - np.median(colours[:, skin], axis=1)[:, None, None]
     parts: list[NDArray[Any]] = [

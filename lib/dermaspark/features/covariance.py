@@ -7,8 +7,7 @@ of the matrix (Arsigny et al. 2006): second moments of texture that histograms d
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark.features import lesion as lesions
-from dermaspark.features.planes import gradient, lab, on_grid, smooth
+from dermaspark.features.planes import gradient, smooth
 
 SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels, sigma
 NOISE = 1e-3  # added to each plane's variance, in units of its square
@@ -25,10 +24,11 @@ UNITS = np.array(
 )
 
 
-def describe(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Log covariances of photograph, lesion and the rest. uint8 (height, width, 3) to float32 (1488,)."""
-    colours = lab(on_grid(image))
-    lesion = lesions.find(colours[0])
+def describe(colours: NDArray[np.float32], lesion: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Log covariances of photograph, lesion and the rest, float32 (WIDTH,).
+
+    colours: L, a and b, float32 (3, SIDE, SIDE); lesion: (SIDE, SIDE).
+    """
     rest = ~lesion if lesion.mean() < 0.99 else lesion
     planes = _planes(colours) / UNITS[:, None]
     return np.concatenate([_log_moments(planes[:, r.ravel()]) for r in (np.ones_like(lesion), lesion, rest)])

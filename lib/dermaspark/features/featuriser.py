@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark.features import blocks, colour_shape, covariance, patches
+from dermaspark.features import blocks, colour_shape, covariance, lesion, patches
 from dermaspark.features.blocks import Block
 from dermaspark.features.patches import Dictionary
+from dermaspark.features.planes import lab, on_grid
 from dermaspark.randomness import generator
 
 REFUSED = 0.01  # of photographs like those that it was fitted on, by `strangeness`
@@ -161,13 +162,18 @@ def _by_block(fitted: Mapping[str, Block], raw: Floats) -> Iterator[tuple[Block,
 
 def describe(image: NDArray[np.uint8], spec: FeatureSpec, dictionaries: tuple[Dictionary, ...]) -> Floats:
     """Raw features of a photograph, family by family. uint8 (height, width, 3) to float32 (width,)."""
+    grid = on_grid(image)
+    colours = lab(grid)
+    found = lesion.find(colours[0])
     described = []
     for family in spec.families:
-        if family == "patches":
+        if family == "colour_shape":
+            described.append(colour_shape.describe(grid, colours, found))
+        elif family == "covariance":
+            described.append(covariance.describe(colours, found))
+        else:
             for scale, dictionary in zip(spec.scales, dictionaries, strict=True):
                 described.append(patches.describe(patches.reduced(image, scale.side), dictionary, scale.stride))
-        else:
-            described.append({"colour_shape": colour_shape, "covariance": covariance}[family].describe(image))
     return np.concatenate(described)
 
 
