@@ -36,6 +36,7 @@ def test_every_item_of_both_guidelines_is_in_the_table() -> None:
     ("asked", "without", "given", "with_it"),
     [
         ("Partitions", YES, {"protocol": "as published"}, NO),
+        ("Partitions", YES, {"splits": {"outside": SPLIT}}, PARTLY),
         ("Test on external", NO, {"splits": {"outside": SPLIT}}, YES),
         ("Fairness", NO, {"splits": {"test": {"by": {"sex": {}}}}}, PARTLY),
         ("Differences between", NO, {"splits": {"test": {"by": {"source": {"one": {}, "two": {}}}}}}, YES),

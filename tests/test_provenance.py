@@ -20,9 +20,10 @@ PROTOCOL = {
 }
 
 
-def about(protocol: Any = PROTOCOL, counts: dict[str, int] | None = None, **model: Any) -> dict[str, Any]:
+def about(rests_on: Any = PROTOCOL, counts: dict[str, int] | None = None, **model: Any) -> dict[str, Any]:
     dataset = {"counts": COUNTS if counts is None else counts, "id": "here"}
-    return {"protocol": protocol, "dataset": dataset, "model": model, "classes": ["a", "b", "c", "d"]}
+    named = {"classes": ["a", "b", "c", "d"], "splits": {"test": {}}}
+    return {"protocol": rests_on, "dataset": dataset, "model": model, **named}
 
 
 def said(**changes: Any) -> str:
@@ -98,10 +99,18 @@ def test_a_model_of_another_dataset_is_no_clean_test() -> None:
     assert "another dataset" in found.text
 
 
+def test_an_outside_test_says_what_was_not_looked_for_and_is_not_naive_by_its_models_split() -> None:
+    document = about({"description": "from elsewhere"}, protocol="as published") | {"splits": {"outside": {}}}
+    assert remarks(document)[0].text == "From elsewhere."
+    assert "not looked for" in remarks(document)[1].text
+    assert not is_naive(document)
+    assert is_naive(document | {"splits": {"test": {}}})
+
+
 def test_naive_is_what_either_side_was_split_by() -> None:
     assert is_naive(about("as published"))
     assert is_naive(about({"policy": "as_published"}))
-    assert is_naive(about(protocol=PROTOCOL) | {"model": {"protocol": {"policy": "as_published"}}})
+    assert is_naive(about(protocol={"policy": "as_published"}))
     assert not is_naive(about())
     assert not is_naive(about("grouped"))
 

@@ -136,7 +136,10 @@ def test_no_id_stands_twice_and_every_reference_has_its_target() -> None:
 def test_all_that_the_document_may_have_is_shown() -> None:
     of = tally(["melanoma", "nevus", "vascular lesion"])
     about: dict[str, Any] = {"dataset": {}, "model": {}, "protocol": "", "created": "2026-01-31T23:59:00+00:00"}
-    plain = Page(report.page(document(of, **about), of.curves, HISTORY)).text
+    bare = document(of, **about)
+    for split in bare["splits"].values():
+        del split["macro_average_precision"]  # as in the documents of earlier versions
+    plain = Page(report.page(bare, of.curves, HISTORY)).text
     found = rich(document(of, **about))
     page = Page(report.page(found, of.curves, HISTORY, mistakes(found["classes"])))
     shown = ["by lesion 12.3% to 87.7%", "0.123\u20130.877", "macro AP", "0.457", "test, given prior", "0.87", "0.812"]

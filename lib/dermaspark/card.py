@@ -65,8 +65,11 @@ def _on_the_study(document: Mapping[str, Any]) -> list[Item]:
 
 
 def _on_the_data(document: Mapping[str, Any]) -> list[Item]:
-    naive, folded = is_naive(document), "out_of_fold" in document["splits"]
-    partition = "What the figures rest on: folds by group" if folded else "What the figures rest on: by group"
+    answer, partitions = YES, "What the figures rest on: by group"
+    if is_naive(document):
+        answer, partitions = NO, "the naive protocol: they may overlap"
+    elif "outside" in document["splits"]:
+        answer, partitions = PARTLY, "photographs of no dataset; overlap with training was not looked for"
     return [
         Item(
             "Sources, setting, dates, acquisition",
@@ -92,8 +95,8 @@ def _on_the_data(document: Mapping[str, Any]) -> list[Item]:
             "Partitions, and at which level disjoint",
             "12a",
             "19, 20",
-            NO if naive else YES,
-            "the naive protocol: they may overlap" if naive else partition,
+            answer,
+            partitions,
         ),
         Item(
             "Cases in each part, and how parts differ",

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-FOUND, GONE = "found", "gone"
+FOUND, GONE, OUTSIDE = "found", "gone", "outside"
 USED = {
     "train": "for training",
     "val": "for validation",
     "test": "for test",
     "out_of_fold": "scored out of fold",
-    "outside": "of the outside test",
+    OUTSIDE: "of the outside test",
 }
 LEAKED = "test_photographs_sharing_a_group_with_training_as_published"
 CLEAN = "share_of_test_photographs_that_are_clean"
@@ -34,7 +34,9 @@ class Remark(NamedTuple):
 
 def is_naive(document: Mapping[str, Any]) -> bool:
     """Whether copies and photographs of one lesion may stand on both sides, by the dataset's or the model's split."""
-    protocols = [document["protocol"], _mapping(document["model"]).get("protocol", "")]
+    protocols = [document["protocol"]]
+    if OUTSIDE not in document["splits"]:  # how the model's own photographs were divided is nothing to others
+        protocols.append(_mapping(document["model"]).get("protocol", ""))
     policies = [of.get("policy", "") if isinstance(of, Mapping) else str(of) for of in protocols]
     return any(policy.replace("_", " ").startswith("as published") for policy in policies)
 
@@ -88,6 +90,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _on_training(document: Mapping[str, Any]) -> list[Remark]:
+    if OUTSIDE in document["splits"]:
+        text = (
+            "Whether any of them, or others of the same lesions, were among the photographs that the model was trained "
+        )
+        return [Remark(text + "on was not looked for.")]
     trained, here = _mapping(document["model"]).get("dataset"), document["dataset"].get("id")
     if not trained or not here or trained == here:
         return []
