@@ -36,8 +36,9 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
     for fold in range(folds):
         log.info("fold %d of %d", fold + 1, folds)
         run_fold(spark, fold_config(config, folds, fold, url))
-    manifests = [dataset.read_manifest(fold_config(config, folds, fold, url).data.path) for fold in range(folds)]
-    models = [fold_config(config, folds, fold, url).model.path for fold in range(folds)]
+    parts = [fold_config(config, folds, fold, url) for fold in range(folds)]
+    manifests = [dataset.read_manifest(part.data.path) for part in parts]
+    models = [part.model.path for part in parts]
     storage.remove(storage.join(url, evaluation.PREDICTIONS))
     for model_url, manifest in zip(models, manifests, strict=True):
         scored = score_fold(spark, model_url, manifest)
@@ -61,6 +62,7 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
         model=document["training"],
         protocol=protocol,
         history=[],
+        datasets=[part.data.path for part in parts],
     )
 
 

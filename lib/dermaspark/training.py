@@ -6,17 +6,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from dermaspark import bundle, calibration, distributed, featurising, networks, schedules
 from dermaspark.checkpoint import CheckpointStore
 from dermaspark.config import Config, to_dict
 from dermaspark.dataset import Manifest, read_manifest
+from dermaspark.learner import Learner
 from dermaspark.mixing import Mix, draw
 from dermaspark.plan import RankPlan, choose_copies, plan_rank, shuffle_files
 from dermaspark.randomness import hash64
@@ -27,7 +27,6 @@ BLOCK_BYTES = 64 << 20  # of pixels that a rank mixes at a time
 SECONDS_BETWEEN_REPORTS = 1.0
 BATCHES_AHEAD = 4  # assembled while the network works
 
-Step = TypeVar("Step", bound=Callable[..., Any])
 Report = Callable[..., None]  # keyword arguments, JSON values
 
 
@@ -59,11 +58,6 @@ def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]
     return {"history": history, "best_epoch": int(best["epoch"])}
 
 
-def compiled(step: Step) -> Step:
-    """`step` as a TensorFlow graph, with its types kept."""
-    return cast(Step, tf.function(step, reduce_retracing=True))
-
-
 class Trainer:
     """The model, its optimizer and its data on one rank."""
 
@@ -74,14 +68,13 @@ class Trainer:
         self.reads = networks.READS[config.network.name]
         self.monitor = "val_loss" if manifest.counts["val"] else "loss"
         self.model = networks.build(config.network, shape, len(manifest.classes), settings.seed)
-        self.logits = networks.logits_of(self.model)
+        counts = [manifest.class_counts["train"].get(name, 0) for name in manifest.classes]
+        self.optimizer = schedules.optimizer(settings, ranks)
+        self.learner = Learner(self.model, self.optimizer, settings, counts)
         row = self.model.input.shape[1:]
         self.stream = Stream(data_url, self.files, self.reads, row)
         self.block_rows = max(1, BLOCK_BYTES // (math.prod(row) * self.stream.dtype.itemsize))
-        self.optimizer = schedules.optimizer(settings, ranks)
-        self.optimizer.build(self.model.trainable_variables)
         self.stop_training = False
-        self.class_weights = tf.constant(_class_weights(manifest, settings.class_weights), tf.float32)
         self.plateau = keras.callbacks.ReduceLROnPlateau(
             monitor=self.monitor,
             mode="min",
@@ -133,7 +126,7 @@ class Trainer:
             self.set_learning_rate(progress.epoch * plan.steps + step, plan.steps)
             mix = self.mix(batch, progress.epoch, step)
             rows = tf.constant(plan.global_rows[step], tf.float32)
-            sums = self.train_step(batch.inputs, batch.labels, batch.real, rows, *mix).numpy()
+            sums = self.learner.train_step(batch.inputs, batch.labels, batch.real, rows, *mix).numpy()
             progress.sums += (*sums, plan.global_rows[step])
             progress.step = step + 1
             now = time.monotonic()
@@ -155,65 +148,13 @@ class Trainer:
         plan = self.rank_plan(files, shuffle=None)
         sums, reported = np.zeros(3), time.monotonic()
         for batch in _ahead(self.stream.batches(plan)):
-            loss, correct = self.evaluate_step(batch.inputs, batch.labels, batch.real)
+            loss, correct = self.learner.evaluate_step(batch.inputs, batch.labels, batch.real)
             sums += (float(loss), float(correct), batch.real.sum())
             if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
                 self.report(event="alive")  # a rank that is silent for long is taken for dead
                 reported = time.monotonic()
         loss, correct, rows = distributed.total(sums.tolist())
         return float(loss / rows), float(correct / rows)
-
-    # ---- one step ----
-
-    @compiled
-    def train_step(
-        self,
-        inputs: tf.Tensor,
-        labels: tf.Tensor,
-        real: tf.Tensor,
-        global_rows: tf.Tensor,
-        partner: tf.Tensor,
-        weight: tf.Tensor,
-    ) -> tf.Tensor:
-        """Move the weights by the gradient of the mean loss over all real rows of all ranks.
-
-        Keras would divide by the batch size, padding included; here the sums are added up over the ranks and
-        divided once by the number of real rows. A row's loss is the mean over the network's heads, each of which
-        learns as if it were alone.
-
-        Returns:
-            float32 (2,), the step's loss and number of correct rows, summed over all rows of all ranks.
-        """
-        targets = self.targets(labels)
-        if self.config.train.mixup:
-            inputs, targets = _mixed(inputs, partner, weight), _mixed(targets, partner, weight)
-        weights = tf.reduce_sum(targets * self.class_weights, axis=1)
-        with tf.GradientTape() as tape:
-            logits = self.logits(inputs, training=True)
-            of_heads = -tf.reduce_sum(targets[:, None] * tf.nn.log_softmax(logits), axis=2)
-            losses = tf.reduce_mean(of_heads, axis=1) * real
-            objective = tf.reduce_sum(losses * weights) / global_rows
-        variables = self.model.trainable_variables
-        sums = tf.stack([tf.reduce_sum(losses), _correct(fused(logits), labels, real)])
-        *gradients, sums = distributed.add_up([*tape.gradient(objective, variables), sums])
-        self.optimizer.apply(gradients, variables)
-        return sums
-
-    @compiled
-    def evaluate_step(self, inputs: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logs = self.log_probabilities(inputs)
-        losses = -tf.gather(logs, labels, axis=1, batch_dims=1) * real
-        return tf.reduce_sum(losses), _correct(logs, labels, real)
-
-    @compiled
-    def log_probabilities(self, inputs: tf.Tensor) -> tf.Tensor:
-        """float32 (n, classes), as the finished model gives them."""
-        return fused(self.logits(inputs, training=False))
-
-    def targets(self, labels: tf.Tensor) -> tf.Tensor:
-        """float32 (n, classes): what each row should be given."""
-        classes, smoothing = len(self.manifest.classes), self.config.train.label_smoothing
-        return tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
 
     # ---- what the plan, the learning rate, the mixing and the dropout of an epoch are ----
 
@@ -260,7 +201,7 @@ class Trainer:
         summed, rows = np.zeros(len(calibration.TEMPERATURES)), 0
         for batch in _ahead(self.stream.batches(self.rank_plan(files, shuffle=None))):
             real = batch.real > 0
-            summed += calibration.losses(self.log_probabilities(batch.inputs).numpy()[real], batch.labels[real])
+            summed += calibration.losses(self.learner.log_probabilities(batch.inputs).numpy()[real], batch.labels[real])
             rows += int(real.sum())
         *summed_up, seen = distributed.total([*summed.tolist(), rows])
         return calibration.best(np.array(summed_up), int(seen))
@@ -288,29 +229,6 @@ class Trainer:
             },
             featuriser=featurising.load(self.data_url, described) if self.reads == featurising.COLUMN else None,
         )
-
-
-def fused(logits: tf.Tensor) -> tf.Tensor:
-    """Log-probabilities (n, classes) of logits (n, heads, classes): the heads' own, averaged."""
-    return tf.nn.log_softmax(tf.reduce_mean(tf.nn.log_softmax(logits), axis=1))
-
-
-def _class_weights(manifest: Manifest, balanced: bool) -> NDArray[np.float64]:
-    """(classes,) weights whose mean over the training rows is 1: equal, or each class the same in total."""
-    counts = np.array([manifest.class_counts["train"].get(name, 0) for name in manifest.classes], float)
-    return counts.sum() / (len(counts) * np.maximum(counts, 1)) if balanced else np.ones(len(counts))
-
-
-def _mixed(rows: tf.Tensor, partner: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """float32: `weight` of each row and the rest of its partner."""
-    rows = tf.cast(rows, tf.float32)
-    share = tf.reshape(weight, [-1, *[1] * (rows.shape.rank - 1)])
-    return share * rows + (1 - share) * tf.gather(rows, partner)
-
-
-def _correct(logits: tf.Tensor, labels: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    hits = tf.equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels)
-    return tf.reduce_sum(tf.cast(hits, tf.float32) * real)
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
