@@ -94,7 +94,7 @@ def audit(photographs: DataFrame, table: DataFrame | None, near: bool, seed: int
             **_group_counts(members),
         },
         "canary": _canary(sample, seed),
-        "source": _source(readable, table),
+        "source": source_and_class(readable, table),
         "classes": class_facts(photographs),
         "unreadable": reasons(unreadable),
         "near_copies": near,
@@ -177,7 +177,7 @@ def _canary(sample: DataFrame, seed: int) -> dict[str, Any] | None:
     return {**asdict(scores["all"]), "by_feature": by_feature}
 
 
-def _source(readable: DataFrame, table: DataFrame | None) -> dict[str, Any] | None:
+def source_and_class(readable: DataFrame, table: DataFrame | None) -> dict[str, Any] | None:
     """How closely source and class go together; the source is the table's where it has one, else the folder's."""
     placed = readable.select("image_id", "class_name", "source")
     if table is not None and "source" in table.columns:

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import catalog, featurising, policy, storage
-from dermaspark.audit import link
+from dermaspark.audit import link, source_and_class
 from dermaspark.config import Config, Image, Input, Split, to_dict
 from dermaspark.dataset import (
     ENTRIES,
@@ -95,7 +95,11 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
         columns=columns,
         counts={"found": total, **counts, "left_out": sum(left_out.values()), "unreadable": unreadable},
         class_counts=class_counts,
-        protocol={**protocol(judged, config, table is not None), "left_out": left_out},
+        protocol={
+            **protocol(judged, config, table is not None),
+            "left_out": left_out,
+            "source": source_and_class(readable, table),
+        },
         files=take_inventory(spark, url),
     )
     write_manifest(url, manifest)
