@@ -9,6 +9,7 @@ still while others work, and whose session, graphs and caches were there before 
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--photographs", type=int, default=2000)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no side is left standing
     try:
         with tempfile.TemporaryDirectory(prefix="dermaspark-bench-") as name:
             bench = Bench(Path(name), options.input, options.config, options.seconds, options.photographs)
@@ -64,8 +66,9 @@ def measure(bench: Bench, stages: Sequence[str]) -> dict[str, Any]:
     load, began = os.getloadavg(), time.monotonic()
     say(f"making {bench.count} photographs of {SIZE[0]}x{SIZE[1]}")
     bench.bytes = make_set(bench.source, bench.photographs, bench.count, SIZE)
-    make_dataset(bench)
-    for stage in stages:
+    if "preprocess" not in stages:
+        make_dataset(bench)
+    for stage in [stage for stage in STAGES if stage in stages]:
         STAGES[stage](bench)
     predictions = cost_model.predictions(bench.constants) if bench.constants else {}
     return {

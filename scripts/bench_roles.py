@@ -4,6 +4,7 @@ Each role is a function of the arguments that it was started with to a unit of w
 photographs or rows it did.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -197,21 +198,20 @@ def fit(given: Arguments) -> Unit:
 
 
 def allreduce(given: Arguments) -> Unit:
-    """Ten sums of so many bytes over the ranks, one after the other."""
+    """Ten sums over the ranks of the next of so many bytes; the first unit is one of each, untimed."""
     import tensorflow as tf
     from dermaspark import distributed
 
     distributed.start()
-    value = tf.zeros(given["bytes"] // 4)
-
-    @tf.function
-    def exchange(value: tf.Tensor) -> tf.Tensor:
-        return distributed.add_up([value])[0]
+    values = [tf.zeros(size // 4) for size in given["sizes"]]
+    sums = [tf.function(lambda value=value: distributed.add_up([value])[0]) for value in values]
+    turns = itertools.chain([sums], itertools.cycle([[each] * 10 for each in sums]))
 
     def unit() -> float:
-        for _ in range(10):
-            exchange(value).numpy()
-        return 10
+        turn = next(turns)
+        for add_up in turn:
+            add_up().numpy()
+        return len(turn)
 
     return unit
 

@@ -52,6 +52,7 @@ class Side:
         workers: how many answer to the bench: the ranks where one process starts several.
         cores: so many threads for numerical libraries; None leaves it to the role.
         """
+        self._role = role
         self._folder = tempfile.TemporaryDirectory(prefix="bench-side-")
         address = str(Path(self._folder.name) / "socket")
         environment = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -70,7 +71,7 @@ class Side:
             # What is only done once (graphs traced, pages read) comes before the clock.
             self.last = self.take_turn(1)
         except EOFError:
-            self._fail(role)
+            self._fail()
         except BaseException:
             self.close()
             raise
@@ -79,7 +80,10 @@ class Side:
         self._signal(signal.SIGCONT)
         for connection in self._connections:
             connection.send_bytes(json.dumps(units).encode())
-        answers = [json.loads(connection.recv_bytes()) for connection in self._connections]
+        try:
+            answers = [json.loads(connection.recv_bytes()) for connection in self._connections]
+        except EOFError:
+            self._fail()
         self.units = units
         self._signal(signal.SIGSTOP)
         things, seconds = [a[0] for a in answers], [a[1] for a in answers]
@@ -96,11 +100,11 @@ class Side:
             if time.monotonic() > deadline or any(process.poll() is not None for process in self._processes):
                 raise EOFError
 
-    def _fail(self, role: str) -> NoReturn:
+    def _fail(self) -> NoReturn:
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").splitlines()[-30:]
         self.close()
-        sys.exit("\n".join([f"the side {role} failed:", *lines]))
+        sys.exit("\n".join([f"the side {self._role} failed:", *lines]))
 
     def take_turn_of(self, seconds: float) -> Turn:
         """A turn of about so many seconds, at least one unit of work."""
