@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 import cost_model
 from bench_photographs import make_set
-from bench_stages import CORES, SIZE, STAGES, Bench, make_dataset, say
+from bench_stages import CORES, SIZE, STAGES, Bench, make_datasets, say
 from dermaspark.errors import UserError
 
 AT_LEAST = {
@@ -42,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure each stage against what this machine can do.")
     parser.add_argument("--input", required=True, type=Path, help="a folder of class folders, to make the set of")
     parser.add_argument("--out", required=True, type=Path, help="JSON")
-    parser.add_argument("--config", nargs="+", default=["conf/seed.yaml"], help="networks; the first one preprocesses")
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        default=["conf/seed.yaml", "conf/default.yaml"],
+        help="networks; the first one preprocesses",
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="of work that each figure rests on")
     parser.add_argument("--photographs", type=int, default=2000)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
@@ -66,8 +71,7 @@ def measure(bench: Bench, stages: Sequence[str]) -> dict[str, Any]:
     load, began = os.getloadavg(), time.monotonic()
     say(f"making {bench.count} photographs of {SIZE[0]}x{SIZE[1]}")
     bench.bytes = make_set(bench.source, bench.photographs, bench.count, SIZE)
-    if "preprocess" not in stages:
-        make_dataset(bench)
+    make_datasets(bench)
     for stage in [stage for stage in STAGES if stage in stages]:
         STAGES[stage](bench)
     predictions = cost_model.predictions(bench.constants) if bench.constants else {}

@@ -152,7 +152,7 @@ def pyarrow(given: Arguments) -> Unit:
     def unit() -> float:
         files = [piece.file for block in trainer.plan(next(epochs)).blocks for piece in block]
         paths = [f"{folder}/{trainer.files[file].path}" for file in files]
-        tables = (pq.ParquetFile(path).read(["image", "label"], use_threads=False) for path in paths)
+        tables = (pq.ParquetFile(path).read([trainer.reads, "label"], use_threads=False) for path in paths)
         return sum(table.num_rows for table in tables)
 
     return unit
@@ -181,14 +181,13 @@ def train(given: Arguments) -> Unit:
 
 def fit(given: Arguments) -> Unit:
     """Keras' fit of the same network on the rows of one epoch from memory."""
-    import keras
+    from dermaspark import schedules
 
     trainer = one_rank(given)
     images, labels = rows_of(trainer)
     model = trainer.model
-    model.compile(
-        keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
-    )
+    optimizer = schedules.optimizer(trainer.config.train, 1)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
 
     def unit() -> float:
         model.fit(images, labels, batch_size=given["batch"], epochs=1, shuffle=True, verbose=0)
@@ -227,12 +226,11 @@ def score(given: Arguments) -> Unit:
     spark = session(given["cores"])
     url, model = f"file://{given['dataset']}", f"file://{given['model']}"
     manifest = read_manifest(url)
-    times = given["times"]
-    manifest = replace(manifest, files=[file for file in manifest.files if file.copy == 0] * times)
-    classes = bundle.read_document(model)["classes"]
+    manifest = replace(manifest, files=[file for file in manifest.files if file.copy == 0] * given["scored"])
+    document = bundle.read_document(model)
 
     def unit() -> float:
-        scored = scoring.score_dataset(spark, model, classes, url, manifest)
+        scored = scoring.score_dataset(spark, model, document, url, manifest)
         scored.write.mode("overwrite").parquet(given["output"])
         return sum(file.rows for file in manifest.files)
 
@@ -245,7 +243,7 @@ def predict(given: Arguments) -> Unit:
 
     model = keras.models.load_model(f"{given['model']}/model.keras", compile=False)
     images, _ = rows_of(one_rank(given), copies=(0,))
-    images = np.concatenate([images] * given["times"])
+    images = np.concatenate([images] * (given["scored"] // given["times"] + 1))
 
     def unit() -> float:
         return len(model.predict(images, batch_size=256, verbose=0))
@@ -301,7 +299,9 @@ def one_rank(given: Arguments) -> Any:
     config = configuration(given)
     config = replace(config, train=replace(config.train, batch_size=given["batch"] * ranks, checkpoint_minutes=1e6))
     url = f"file://{given['dataset']}"
-    return Trainer(config, read_manifest(url), url, rank, ranks, lambda **_: None)
+    manifest = read_manifest(url)
+    manifest = replace(manifest, files=manifest.files * given["times"])
+    return Trainer(config, manifest, url, rank, ranks, lambda **_: None)
 
 
 def rows_of(trainer: Any, copies: tuple[int, ...] | None = None) -> tuple[Any, Any]:
@@ -312,8 +312,8 @@ def rows_of(trainer: Any, copies: tuple[int, ...] | None = None) -> tuple[Any, A
         plan = trainer.rank_plan([i for i, file in enumerate(trainer.files) if file.copy in copies], shuffle=None)
     batches = list(trainer.stream.batches(plan))
     real = np.concatenate([batch.real for batch in batches]) > 0
-    images = np.concatenate([batch.images for batch in batches])[real]
-    return images, np.concatenate([batch.labels for batch in batches])[real]
+    inputs = np.concatenate([batch.inputs for batch in batches])[real]
+    return inputs, np.concatenate([batch.labels for batch in batches])[real]
 
 
 def ranks(given: Arguments, address: str) -> None:

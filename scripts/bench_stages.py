@@ -1,5 +1,6 @@
 """Owns the benchmark's stages: which sides meet in each, and which ratios come of it."""
 
+import math
 import os
 import sys
 import time
@@ -14,9 +15,12 @@ from bench_memory import peaks
 from bench_sides import Side, alternate, rate, ratio
 from bench_start import seconds_to_first_step
 from dermaspark.config import load
+from dermaspark.dataset import MANIFEST, read_manifest
 
 SIZE = (600, 450)  # pixels
 COPIES = 8
+ROWS = 10_000  # of an epoch, at least where the clock runs for 20 s
+SCORED = 20_000  # rows of a turn of scoring, likewise
 BATCH = 256  # rows of a rank's step
 CORES = 2
 EXCHANGES = (4 << 10, 4 << 20, 32 << 20)  # bytes, to fit latency and bandwidth
@@ -47,15 +51,19 @@ class Bench:
     def photographs(self) -> Path:
         return self.folder / "photographs"
 
-    @property
-    def dataset(self) -> Path:
-        return self.folder / "dataset"
+    def dataset(self, config: str) -> Path:
+        return self.folder / f"dataset-{Path(config).stem}"
 
     def given(self, config: str, *settings: str, **more: Any) -> dict[str, Any]:
-        """The arguments of a role."""
-        everything = [f"train.copies_per_epoch={COPIES + 1}", *settings]
-        known = {"config": str(Path(config).resolve()), "dataset": str(self.dataset), "batch": BATCH}
-        return {**known, "set": everything, **more}
+        """The arguments of a role; an epoch goes through all copies, the dataset's files several `times` over."""
+        known: dict[str, Any] = {"config": str(Path(config).resolve()), "batch": BATCH, "set": list(settings)}
+        known["dataset"] = str(self.dataset(config))
+        if (self.dataset(config) / MANIFEST).exists():
+            manifest = read_manifest(f"file://{self.dataset(config)}")
+            rows = manifest.counts["train"] * manifest.copies
+            known["times"] = math.ceil(ROWS * self.seconds / 20 / rows)
+            known["set"].append(f"train.copies_per_epoch={manifest.copies * known['times']}")
+        return {**known, **more}
 
     def compare(self, stage: str, sides: Sides) -> dict[str, Any]:
         """Let the sides take turns and keep what they did."""
@@ -79,16 +87,18 @@ def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
-def make_dataset(bench: Bench) -> None:
-    """What all other stages read, where preprocessing is not measured and does not leave it."""
-    say("making the dataset")
-    with Side("prepare", _preparing(bench, CORES, COPIES, bench.dataset)):
-        pass
+def make_datasets(bench: Bench) -> None:
+    """What the other stages read: a dataset for each network, as its configuration says."""
+    for config in bench.configs:
+        say(f"making the dataset of {config}")
+        with Side("prepare", _preparing(bench, config, CORES, [], bench.dataset(config))):
+            pass
 
 
 def preprocess(bench: Bench) -> None:
-    def ours(cores: int, copies: int, output: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        return "prepare", _preparing(bench, cores, copies, bench.folder / output), {}
+    def ours(cores: int, copies: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        output = bench.folder / f"prepared-{cores}-{copies}"
+        return "prepare", _preparing(bench, bench.configs[0], cores, [f"augment.copies={copies}"], output), {}
 
     def bare(role: str, copies: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
         arguments = bench.given(bench.configs[0], f"augment.copies={copies}", photographs=str(bench.photographs))
@@ -97,11 +107,11 @@ def preprocess(bench: Bench) -> None:
     turns = bench.compare(
         "preprocess",
         {
-            "two cores": ours(CORES, COPIES, bench.dataset.name),
-            "one core": ours(1, COPIES, "dataset-one-core"),
+            "two cores": ours(CORES, COPIES),
+            "one core": ours(1, COPIES),
             "bare loop": bare("bare", COPIES),
             "naive": bare("student", COPIES),
-            "two cores, no copies": ours(CORES, 0, "dataset-no-copies"),
+            "two cores, no copies": ours(CORES, 0),
             "bare loop, no copies": bare("bare", 0),
         },
     )
@@ -143,7 +153,7 @@ def train(bench: Bench) -> None:
             "rows_a_second": alone,  # of a process beside another one
             "two_ranks_measured": rate(turns["two ranks"]),
             "batch": BATCH,
-            **_sizes(config),
+            **_sizes(bench, config),
         }
     exchange(bench)
 
@@ -162,11 +172,11 @@ def exchange(bench: Bench) -> None:
 
 
 def score(bench: Bench) -> None:
-    times = max(1, round(20_000 * bench.seconds / 20 / bench.count))
     for config in bench.configs:
         name = Path(config).stem
         model = str(bench.folder / f"model-{name}")
-        given = bench.given(config, "train.epochs=1", model=model, times=times, cores=CORES)
+        given = bench.given(config, model=model, cores=CORES)
+        given["scored"] = math.ceil(SCORED * bench.seconds / 20 / bench.count)
         output = str(bench.folder / "scores")
         say(f"score {name}: making a model")
         with Side("make_model", given, cores=1):
@@ -194,33 +204,30 @@ def memory(bench: Bench) -> None:
     n = max(60, round(6_000 * min(1.0, bench.seconds / 20)))
     for count in (n, 10 * n):
         say(f"memory: {count} photographs")
-        bench.memory[str(count)] = peaks(bench.source, bench.folder / f"memory-{count}", count, bench.configs[0])
+        folder = bench.folder / f"memory-{count}"
+        bench.memory[str(count)] = peaks(bench.source, folder, count, bench.given(bench.configs[0])["config"])
     small, large = bench.memory[str(n)], bench.memory[str(10 * n)]
     growth = {process: large[process] / small[process] for process in small}
     bench.memory["growth"] = growth
     bench.keep("memory_growth", max(growth.values()), lowest=False)
 
 
-def _preparing(bench: Bench, cores: int, copies: int, output: Path) -> dict[str, Any]:
-    settings = [
-        f"input.path={bench.photographs}",
-        f"output.path={output}",
-        "overwrite=true",
-        f"augment.copies={copies}",
-    ]
-    return bench.given(bench.configs[0], *settings, cores=cores)
+def _preparing(bench: Bench, config: str, cores: int, settings: list[str], output: Path) -> dict[str, Any]:
+    places = [f"input.path={bench.photographs}", f"output.path={output}", "overwrite=true"]
+    return bench.given(config, *places, *settings, cores=cores)
 
 
-def _sizes(config: str) -> dict[str, int]:
+def _sizes(bench: Bench, config: str) -> dict[str, int]:
     """Bytes of the network's gradient and of a row of its input."""
     os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3")
     from dermaspark import networks
 
-    settings = load([], Path(config))
-    height, width = settings.image.height, settings.image.width
-    model = networks.build(settings.network, height, width, classes=9, seed=0)
+    network = load([], Path(config)).network
+    spec = read_manifest(f"file://{bench.dataset(config)}").preprocessing
+    model = networks.build(network, spec, classes=9, seed=0)
     trainable = sum(int(weight.value.shape.num_elements()) for weight in model.trainable_variables)
-    return {"gradient_bytes": 4 * trainable, "row_bytes": 3 * height * width}
+    of_a_value = 1 if networks.READS[network.name] == "image" else 4
+    return {"gradient_bytes": 4 * trainable, "row_bytes": of_a_value * math.prod(model.input.shape[1:])}
 
 
 STAGES: dict[str, Callable[[Bench], None]] = {
