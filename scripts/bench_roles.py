@@ -197,13 +197,19 @@ def fit(given: Arguments) -> Unit:
 
 
 def allreduce(given: Arguments) -> Unit:
-    """Ten sums over the ranks of the next of so many bytes; the first unit is one of each, untimed."""
+    """Ten sums over the ranks of the next of so many bytes, by our exchange and then by Horovod's.
+
+    The first unit is one of each, for its graph to be traced.
+    """
+    import horovod.tensorflow as hvd
     import tensorflow as tf
     from dermaspark import distributed
 
     distributed.start()
     values = [tf.zeros(size // 4) for size in given["sizes"]]
-    sums = [tf.function(lambda value=value: distributed.add_up([value])[0]) for value in values]
+    ours = [tf.function(lambda value=value: distributed.add_up([value])[0]) for value in values]
+    horovods = [tf.function(lambda value=value: hvd.grouped_allreduce([value], op=hvd.Sum)[0]) for value in values]
+    sums = ours + horovods
     turns = itertools.chain([sums], itertools.cycle([[each] * 10 for each in sums]))
 
     def unit() -> float:

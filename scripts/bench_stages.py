@@ -159,16 +159,18 @@ def train(bench: Bench) -> None:
 
 
 def exchange(bench: Bench) -> None:
-    """Seconds of an allreduce of so many bytes between two ranks."""
+    """Seconds of an allreduce of so many bytes between two ranks: as ranks of one host do it, and as hosts do."""
     say("exchange: starting two ranks")
     given = bench.given(bench.configs[0], ranks=2, role="allreduce", sizes=EXCHANGES)
-    seconds: dict[int, list[float]] = {size: [] for size in EXCHANGES}
+    found: dict[str, dict[int, list[float]]] = {way: {size: [] for size in EXCHANGES} for way in ("one host", "hosts")}
     with Side("ranks", given, workers=2) as side:
         for _ in range(EXCHANGE_ROUNDS):
-            for size in EXCHANGES:  # the role goes through them in the same order, one a unit of work
-                turn = side.take_turn(1)
-                seconds[size].append(2 * turn.seconds / turn.things)
-    bench.constants["allreduce_seconds"] = {size: median(found) for size, found in seconds.items()}
+            for way in found:  # the role goes through all in this order, one a unit of work
+                for size in EXCHANGES:
+                    turn = side.take_turn(1)
+                    found[way][size].append(2 * turn.seconds / turn.things)
+    seconds = {way: {str(size): median(each) for size, each in sizes.items()} for way, sizes in found.items()}
+    bench.constants["allreduce_seconds"] = seconds
 
 
 def score(bench: Bench) -> None:

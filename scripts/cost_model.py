@@ -81,20 +81,21 @@ def predictions(constants: Mapping[str, Any]) -> dict[str, Any]:
     """What the benchmark's JSON says of many hosts; parts whose constants were not measured are left out."""
     result: dict[str, Any] = {}
     if "allreduce_seconds" in constants and "networks" in constants:
-        exchange = fit({int(size): seconds for size, seconds in constants["allreduce_seconds"].items()})
-        result["exchange"] = exchange._asdict()
-        result["networks"] = {name: _of_network(each, exchange) for name, each in constants["networks"].items()}
+        measured = constants["allreduce_seconds"]
+        exchanges = {way: fit({int(size): x for size, x in each.items()}) for way, each in measured.items()}
+        result["exchanges"] = {way: exchange._asdict() for way, exchange in exchanges.items()}
+        result["networks"] = {name: _of_network(each, exchanges) for name, each in constants["networks"].items()}
     if "preprocess_rate_a_core" in constants:
         a_core = 3600 * constants["preprocess_rate_a_core"]
         result["preprocessing_hours"] = {str(n): {str(c): n / a_core / c for c in CORES} for n in PHOTOGRAPHS}
     return result
 
 
-def _of_network(constants: Mapping[str, Any], exchange: Exchange) -> dict[str, Any]:
+def _of_network(constants: Mapping[str, Any], exchanges: Mapping[str, Exchange]) -> dict[str, Any]:
     network = Network(*(constants[name] for name in Network._fields))
-    links = {name: over(exchange, bits) for name, bits in LINKS.items()}
+    links = {name: over(exchanges["hosts"], bits) for name, bits in LINKS.items()}
     return {
-        "two_ranks_predicted": 2 * network.batch / step_seconds(network, 2, exchange),
+        "two_ranks_predicted": 2 * network.batch / step_seconds(network, 2, exchanges["one host"]),
         "two_ranks_measured": constants["two_ranks_measured"],
         "input_bytes_a_second_a_rank": network.row_bytes * network.rows_a_second,
         "largest_useful_ranks": {name: largest_useful(network, link) for name, link in links.items()},
@@ -114,14 +115,18 @@ def page(document: Mapping[str, Any]) -> str:
         "Made by `python scripts/cost_model.py BENCH.json` from constants that `make bench` measured on one machine of",
         f"{settings['cores']} cores; a rank has one of them. A step on p ranks takes its compute and then a ring",
         "allreduce of the gradient's G bytes, 2 (p - 1) (latency + G / p x seconds a byte); nothing overlaps. A link",
-        f"adds its own seconds a byte, and {HOP_SECONDS * 1e6:.0f} us a message. No number below was measured on more",
-        "than two ranks.",
+        f"adds its own seconds a byte, and {HOP_SECONDS * 1e6:.0f} us a message. Two ranks of one host exchange through",
+        "memory that they share; hosts through Horovod, whose cost was measured over loopback. Nothing here was measured",
+        "on more than two ranks.",
     ]
     if "networks" in model:
-        exchange = model["exchange"]
+        lines.append("")
         lines += [
-            "",
-            f"Fitted: latency {exchange['latency'] * 1e6:.0f} us, {1e-9 / exchange['seconds_a_byte']:.2f} GB/s.",
+            f"Fitted, {way}: latency {exchange['latency'] * 1e6:.0f} us, "
+            f"{1e-9 / max(exchange['seconds_a_byte'], 1e-15):.2f} GB/s. "
+            for way, exchange in model["exchanges"].items()
+        ]
+        lines += [
             f"A number of ranks is useful while the efficiency is at least {USEFUL}, at the same batch a rank.",
             "",
             "| network | 2 ranks, rows/s: predicted | measured | input a rank | useful ranks at "
