@@ -115,8 +115,8 @@ def page(document: Mapping[str, Any]) -> str:
         "Made by `python scripts/cost_model.py BENCH.json` from constants that `make bench` measured on one machine of",
         f"{settings['cores']} cores; a rank has one of them. A step on p ranks takes its compute and then a ring",
         "allreduce of the gradient's G bytes, 2 (p - 1) (latency + G / p x seconds a byte); nothing overlaps. A link",
-        f"adds its own seconds a byte, and {HOP_SECONDS * 1e6:.0f} us a message. Two ranks of one host exchange through",
-        "memory that they share; hosts through Horovod, whose cost was measured over loopback. Nothing here was measured",
+        f"adds its own seconds a byte, and {HOP_SECONDS * 1e6:.0f} us a message. Ranks of one host exchange through",
+        "memory that they share; hosts through Horovod, whose cost was measured over loopback. Nothing was measured",
         "on more than two ranks.",
     ]
     if "networks" in model:

@@ -57,7 +57,7 @@ def test_a_faster_link_never_makes_fewer_ranks_useful(network, exchange):
 def test_the_page_has_the_prediction_beside_the_measured_figure():
     seed = {"gradient_bytes": 26_000_000, "row_bytes": 12288, "batch": 256, "rows_a_second": 1600.0}
     constants = {
-        "allreduce_seconds": dict.fromkeys(("one host", "hosts"), {"4096": 0.0005, "33554432": 0.05}),
+        "allreduce_seconds": {way: {"4096": 0.0005, "33554432": 0.05} for way in ("one host", "hosts")},
         "networks": {"seed": {**seed, "two_ranks_measured": 2345.0}},
         "preprocess_rate_a_core": 100.0,
     }
