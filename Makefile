@@ -1,14 +1,14 @@
 # What a person or CI runs. Every variable can be set on the command line: make demo MASTER=spark://host:7077
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos scale lint audit-deps audit crossval evaluate lock clean
+.PHONY: help setup demo test chaos scale lint audit-deps audit bench crossval evaluate lock clean
 
 MASTER ?= local[2]
 DATA   ?= runs/demo/dataset
 MODEL  ?= runs/demo/model
 REPORT ?= runs/demo/report
 INPUT  ?= $(PHOTOGRAPHS)
-OUT    ?= runs/crossval
+OUT    ?= runs/$@$(if $(filter bench,$@),.json)
 CONFIG ?= conf/default.yaml
 
 PHOTOGRAPHS := runs/demo/photographs
@@ -40,6 +40,9 @@ chaos: setup ## kill -9 processes of training runs at random moments on a standa
 
 scale: setup ## what ten times the photographs cost: time, and the driver's memory (ARGS='--photographs 10000 100000')
 	@python scripts/scale.py $(ARGS)
+
+bench: setup ## each stage against this machine's limit, on photographs made of INPUT, into OUT=FILE.json (ARGS='--seconds 5')
+	@python scripts/bench.py --input '$(INPUT)' --out '$(OUT)' $(ARGS)
 
 lint: setup ## ruff and mypy
 	@ruff check .

@@ -5,7 +5,7 @@ import sys
 from typing import get_args
 
 import numpy as np
-from dermaspark.augment import Fill, Ranges, affine, augment, warp
+from dermaspark.augment import Fill, Ranges, affine, augment, augment_all, warp
 from dermaspark.randomness import generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,7 +130,7 @@ def test_far_outside_each_fill_goes_on_as_keras_names_it() -> None:
     }
     for fill, expected in expectations.items():
         one_side_further = np.array([[1.0, 0.0, 4.0], [0.0, 1.0, 0.0]])
-        assert warp(strip, one_side_further, fill)[0, :, 0].tolist() == expected, fill
+        assert warp(strip, [one_side_further], fill)[0][0, :, 0].tolist() == expected, fill
 
 
 @given(ranges, sides, sides, st.integers(0, 10**6))
@@ -166,3 +166,13 @@ def test_a_range_of_one_kind_leaves_the_draws_of_the_others_alone() -> None:
         for shift, flip in ((0.0, False), (0.5, False), (0.5, True))
     ]
     assert len({tuple(np.abs(matrix[:, :2]).ravel()) for matrix in drawn}) == 1
+
+
+@given(st.sampled_from(get_args(Fill)), st.integers(0, 2**32), st.sampled_from([(64, 64), (24, 40)]))
+@settings(max_examples=20)
+def test_copies_made_together_are_those_made_alone(fill, seed, shape):
+    image = np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
+    ranges = Ranges(180, 0.3, 30, 0.5, True, True, fill)
+    together = augment_all(image, ranges, seed, "a", range(5))
+    for copy, made in enumerate(together):
+        np.testing.assert_array_equal(made, augment(image, ranges, seed, "a", copy))

@@ -1,6 +1,7 @@
 """The augmented copies of one photograph: rotation, shift, shear, zoom and flips as one affine map."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,15 +32,22 @@ class Ranges:
 
 
 def augment(image: NDArray[np.uint8], ranges: Ranges, seed: int, photograph_id: str, copy: int) -> NDArray[np.uint8]:
-    """Copy number `copy` of `image`, uint8 (height, width, 3); copy 0 is the image itself.
+    """Copy number `copy` of `image`, uint8 (height, width, 3); copy 0 is the image itself."""
+    return augment_all(image, ranges, seed, photograph_id, [copy])[0]
 
-    Depends on the arguments alone, bit for bit.
+
+def augment_all(
+    image: NDArray[np.uint8], ranges: Ranges, seed: int, photograph_id: str, copies: Iterable[int]
+) -> list[NDArray[np.uint8]]:
+    """Several copies of `image`, for which it is padded only once, as each of them would come out alone.
+
+    Each depends on the image, the ranges, the seed, the id and its own number alone, bit for bit.
     """
-    if copy == 0:
-        return image
     height, width, _ = image.shape
-    matrix = affine(ranges, generator(seed, "augment", f"{photograph_id}#{copy}"), height, width)
-    return warp(image, matrix, ranges.fill)
+    numbers = list(copies)
+    maps = [affine(ranges, generator(seed, "augment", f"{photograph_id}#{n}"), height, width) for n in numbers if n]
+    warped = iter(warp(image, maps, ranges.fill))
+    return [next(warped) if n else image for n in numbers]
 
 
 def affine(ranges: Ranges, rng: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
@@ -66,27 +74,33 @@ def affine(ranges: Ranges, rng: np.random.Generator, height: int, width: int) ->
     return np.array([[a, b, centre_x - (a * x + b * y)], [d, e, centre_y - (d * x + e * y)]])
 
 
-def warp(image: NDArray[np.uint8], matrix: NDArray[np.float64], fill: Fill) -> NDArray[np.uint8]:
-    """`image`, uint8 (height, width, 3), seen through a map as `affine` gives it, filled as `Ranges` says.
+def warp(image: NDArray[np.uint8], maps: Sequence[NDArray[np.float64]], fill: Fill) -> list[NDArray[np.uint8]]:
+    """`image`, uint8 (height, width, 3), seen through each map as `affine` gives it, filled as `Ranges` says.
 
-    One bilinear resampling, as Keras does it (order=1).
+    One bilinear resampling each, as Keras does it (order=1).
     """
     height, width, _ = image.shape
-    padded, left, top = _padded(image, matrix, fill)
-    (a, b, c), (d, e, f) = matrix.tolist()
-    coefficients = (a, b, c + left, d, e, f + top)
-    seen = padded.transform((width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
-    return np.array(seen)
+    padded, left, top = _padded(image, maps, fill)
+    seen = []
+    for (a, b, c), (d, e, f) in (matrix.tolist() for matrix in maps):
+        coefficients = (a, b, c + left, d, e, f + top)
+        copy = padded.transform((width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+        seen.append(np.array(copy))
+    return seen
 
 
-def _padded(image: NDArray[np.uint8], matrix: NDArray[np.float64], fill: Fill) -> tuple[Image.Image, int, int]:
-    """The photograph with as much around it as the map reaches, and what was added on the left and on top."""
+def _padded(image: NDArray[np.uint8], maps: Sequence[NDArray[np.float64]], fill: Fill) -> tuple[Image.Image, int, int]:
+    """The photograph with as much around it as any of the maps reaches, and what was added on the left and on top."""
     height, width, _ = image.shape
-    if fill == "constant":  # Pillow's own: black
+    if fill == "constant" or not maps:  # Pillow's own: black
         return Image.fromarray(image), 0, 0
-    (a, b, c), (d, e, f) = matrix.tolist()
-    columns = _reached(c, a * width, b * height, width)
-    rows = _reached(f, d * width, e * height, height)
+    reached = [
+        (_reached(c, a * width, b * height), _reached(f, d * width, e * height)) for (a, b, c), (d, e, f) in maps
+    ]
+    columns, rows = (
+        range(min(0, *(low for low, _ in axis)), max(side, *(high for _, high in axis)))
+        for axis, side in zip(zip(*reached, strict=True), (width, height), strict=True)
+    )
     # Four bytes a pixel, as Pillow keeps RGB itself: taken as integers, which is three times as fast.
     pixels = np.frombuffer(Image.fromarray(image).tobytes("raw", "RGBX"), np.uint32).reshape(height, width)
     taken = _take(_take(pixels, rows, 0, fill), columns, 1, fill)
@@ -94,12 +108,12 @@ def _padded(image: NDArray[np.uint8], matrix: NDArray[np.float64], fill: Fill) -
     return padded, -columns.start, -rows.start
 
 
-def _reached(origin: float, along_x: float, along_y: float, side: int) -> range:
-    """The pixels of an axis of `side` pixels: those that the copy's parallelogram needs, and all its own."""
+def _reached(origin: float, along_x: float, along_y: float) -> tuple[int, int]:
+    """Where the pixels of an axis that a copy's parallelogram needs start, and where they end."""
     low = origin + min(0.0, along_x) + min(0.0, along_y)
     high = origin + max(0.0, along_x) + max(0.0, along_y)
     # Bilinear weighs the pixels on either side of a point: one more on each side, and one for rounding.
-    return range(min(0, math.floor(low) - 2), max(side, math.ceil(high) + 2))
+    return math.floor(low) - 2, math.ceil(high) + 2
 
 
 def _take(pixels: NDArray[np.uint32], reached: range, axis: int, fill: Fill) -> NDArray[np.uint32]:

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from dermaspark import adam
 from dermaspark.config import Train
 
 LOWEST_WARMUP = 0.1  # of the learning rate, where the warm-up starts (Goyal et al. 2017, gradual warm-up)
@@ -19,8 +20,8 @@ def optimizer(settings: Train, ranks: int) -> keras.optimizers.Optimizer:
     if settings.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=0.9)
     if settings.optimizer == "adam":
-        return keras.optimizers.Adam(rate)
-    adamw = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+        return adam.Adam(rate)
+    adamw = adam.AdamW(rate, weight_decay=settings.weight_decay)
     adamw.exclude_from_weight_decay(var_names=NOT_DECAYED)
     return adamw
 

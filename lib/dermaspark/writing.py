@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from dermaspark.augment import Ranges, augment
+from dermaspark.augment import Ranges, augment_all
 from dermaspark.config import Augment, Config, Image, to_dict
 from dermaspark.photographs import PHOTOGRAPHS_PER_BATCH
 
@@ -96,7 +96,7 @@ def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) ->
         for row, (key, split, pixels) in enumerate(zip(keys["id"], keys["split"], keys["image"], strict=True)):
             photograph = np.frombuffer(pixels, np.uint8).reshape(shape)
             numbers = range(settings.copies + 1 if split == "train" else 1)
-            images += [augment(photograph, ranges, seed, key, number).tobytes() for number in numbers]
+            images += [copy.tobytes() for copy in augment_all(photograph, ranges, seed, key, numbers)]
             copy += numbers
             source_row += [row] * len(numbers)
         repeated = chunk.take(pa.array(source_row))
