@@ -7,7 +7,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dermaspark import bundle, metrics, mistakes, report, scoring, storage
+from dermaspark import bundle, metrics, mistakes, permutation, report, scoring, storage
 from dermaspark.config import Config, Report
 from dermaspark.dataset import Manifest, read_manifest
 from dermaspark.errors import UserError
@@ -21,6 +21,7 @@ METRICS = "metrics.json"  # written last
 PAGE = "report.html"
 PREDICTIONS = "predictions"
 ENTRIES = (METRICS, PAGE, PREDICTIONS)
+HELD_BACK = ("val", "test")
 
 
 def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
@@ -56,6 +57,9 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
         protocol=manifest.protocol,
         history=document["history"],
         datasets=[data_url],
+        importance={
+            split: permutation.importance(spark, model_url, document, data_url, manifest, split) for split in HELD_BACK
+        },
     )
 
 
@@ -73,6 +77,7 @@ def report_on(
     history: list[dict[str, float]],
     labels: dict[str, list[str]] | None = None,
     datasets: list[str] | None = None,
+    importance: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Count the predictions, write the page and, last, metrics.json; return what it holds.
 
@@ -81,6 +86,7 @@ def report_on(
         columns: of the groups table, by whose values there are figures too.
         labels: the classes that are right for each label of the photographs, where labels are not the classes.
         datasets: URLs of those that hold the photographs, to picture mistakes.
+        importance: by split, of each family of features; None where there is none.
     """
     prior = [class_counts.get(name, 0) for name in classes]
     sums = tally(
@@ -96,6 +102,9 @@ def report_on(
     figures = metrics.document(sums, **about, wanted_risk=settings.risk)
     for split, refused in count_refused(predictions).items():
         figures["splits"][split]["refused"] = refused
+    for split, lost in (importance or {}).items():
+        if lost:
+            figures["splits"][split]["importance"] = lost
     right = labels or {name: [name] for name in classes}
     wrong = mistakes.find(predictions, headline_split(figures), right, datasets or [])
     page = report.page(figures, sums.curves, history, wrong)

@@ -43,7 +43,7 @@ def score_dataset(
         for batch in batches:
             for path in batch.column("file").to_pylist():
                 split = dict(part.split("=", 1) for part in path.split("/")[1:-1])["split"]
-                for rows in _read_rows(storage.join(url, path), [*kept, "label", reads, *more]):
+                for rows in read_rows(storage.join(url, path), [*kept, "label", reads, *more]):
                     probabilities = loaded(model_url).score(_inputs(rows, reads, manifest.preprocessing))
                     strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
                     scores = score(probabilities, strangeness, classes)
@@ -152,7 +152,7 @@ def _nothing_on_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _read_rows(url: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def read_rows(url: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     fs, path = storage.locate(url)
     with fs.open(path, "rb") as file:
         yield from pq.ParquetFile(file).iter_batches(ROWS_PER_BATCH, columns=columns)

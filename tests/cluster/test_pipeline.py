@@ -67,6 +67,9 @@ def test_every_count_adds_up_and_the_report_holds_what_is_promised(first_run, so
     assert sum(map(sum, test["confusion_matrix"])) == test["n"] == 18
     predictions = pq.read_table(first_run / "report" / "predictions").to_pylist()
     assert len(predictions) == 138
+    assert set(test["importance"]) == {"patches", "covariance"}
+    assert test["refused"]["share"] < 0.5
+    assert test["abstaining"] is None or test["abstaining"]["n"] == 18
     right = [row["predicted"] == row["label"] for row in predictions if row["split"] == "test"]
     assert test["accuracy"] == sum(right) / 18
     for row in predictions:

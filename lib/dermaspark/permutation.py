@@ -1,0 +1,52 @@
+"""What each family of features is worth to a trained model: permutation importance, worked out on an executor."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from dermaspark import explanation, featurising, scoring, storage
+from dermaspark.dataset import DataFile, Manifest
+from dermaspark.randomness import generator
+
+ROWS = 4000  # photographs at most: the first of the split, whose order is random
+
+
+def importance(
+    spark: SparkSession, model_url: str, document: dict[str, Any], url: str, manifest: Manifest, split: str
+) -> dict[str, dict[str, float]] | None:
+    """By family, what `explanation.importance` gives of a split's photographs; None for a model that reads pixels."""
+    files = _first(manifest.of(split))
+    if document["reads"] != featurising.COLUMN or not files:
+        return None
+    widths = manifest.preprocessing[featurising.COLUMN]["widths"]
+
+    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        model = scoring.loaded(model_url)
+        for batch in batches:
+            features, labels = _read([storage.join(url, path) for path in batch.column("file").to_pylist()])
+            random = generator(0, "importance", split)
+            found = explanation.importance(lambda rows: np.log(model.score(rows)), features, labels, widths, random)
+            yield pa.RecordBatch.from_pydict({"found": [json.dumps(found)]})
+
+    table = spark.createDataFrame([(path,) for path in files], "file string").coalesce(1)
+    (row,) = table.mapInArrow(work, "found string").collect()
+    result: dict[str, dict[str, float]] = json.loads(row["found"])
+    return result
+
+
+def _first(files: list[DataFile]) -> list[str]:
+    """As many of the files as hold ROWS rows."""
+    before = np.cumsum([0, *(file.rows for file in files)])[:-1]
+    return [file.path for file, rows in zip(files, before, strict=True) if rows < ROWS]
+
+
+def _read(urls: list[str]) -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, np.dtype[np.int32]]]:
+    """Features and labels of the first ROWS rows of some files."""
+    rows = [batch for url in urls for batch in scoring.read_rows(url, ["label", featurising.COLUMN])]
+    table = pa.Table.from_batches(rows).slice(0, ROWS)
+    features = np.array(table.column(featurising.COLUMN).to_pylist(), np.float32)
+    return features, table.column("label").to_numpy().astype(np.int32)
