@@ -1,9 +1,10 @@
 """The configuration's promises: what a person mistypes is refused by name, and the keys are a decision."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
-from dermaspark.config import Config
+from dermaspark.config import Config, load
 from dermaspark.errors import UserError
 
 
@@ -55,6 +56,10 @@ def test_a_file_and_then_the_command_line_go_over_the_defaults(configure, tmp_pa
     assert (config.train.epochs, config.train.batch_size, config.train.num_processes) == (7, 64, 2)
     with pytest.raises(UserError, match="no.yaml: can't read"):
         configure("--config", "no.yaml")
+
+
+def test_the_default_file_holds_the_defaults():
+    assert load([], Path(__file__).parents[1] / "conf" / "default.yaml") == Config()
 
 
 def test_the_keys_are_frozen():
