@@ -22,6 +22,7 @@ PLAIN = """
 features: {families: []}
 network: {name: seed}
 train: {optimizer: adam, schedule: plateau, mixup: 0}
+split: {validation: 0.15}
 """
 CLASSES = ("melanoma", "nevus", "vascular lesion")
 

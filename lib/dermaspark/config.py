@@ -89,7 +89,7 @@ class Audit:
 class Split:
     policy: str = "drop"  # of leaks and label conflicts: drop, keep, relabel (by a table), or as_published (naive)
     relabel: str | None = None  # CSV of relabel: image_id, class
-    validation: float = 0.15  # of each class of the training photographs
+    validation: float = 0.05  # of each class of the training photographs; the temperature is fitted on them
     folds: int | None = None  # cross-validation: so many folds,
     fold: int = 0  # of which this one is the test split
     seed: int = 0  # of the split, the order of the rows and the augmentation

@@ -13,7 +13,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
-    *("image.height=16", "image.width=16", "augment.copies=1"),
+    *("image.height=16", "image.width=16", "augment.copies=1", "split.validation=0.15"),
     *("features.families=[patches,covariance]", "features.components=8"),
 )
 SHORT = ("network.width=16", "train.batch_size=16", "train.epochs=4")
