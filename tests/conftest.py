@@ -21,7 +21,7 @@ settings.load_profile("shared machine")
 PLAIN = """
 features: {families: []}
 network: {name: seed}
-train: {optimizer: adam, schedule: plateau, mixup: 0}
+train: {optimizer: adam, schedule: plateau, mixup: 0, label_smoothing: 0}
 split: {validation: 0.15}
 """
 CLASSES = ("melanoma", "nevus", "vascular lesion")

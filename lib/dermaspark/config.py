@@ -116,6 +116,7 @@ class Network:
     width: int = 128  # units between the blocks of the others
     depth: int = 2  # their blocks
     expansion: int = 2  # of the width within a block
+    heads: int = 2  # of fused, on each family: independent MLPs, averaged with the others
     patch: int = 8  # pixels a side of a patch of mixer
     dropout: float = 0.5
     input_dropout: float = 0.2  # not of seed
@@ -124,7 +125,7 @@ class Network:
         _one_of("network.name", self.name, ("fused", "seed", "residual", "mixer"))
         _within("network.dropout", self.dropout, 0, 0.95)
         _within("network.input_dropout", self.input_dropout, 0, 0.95)
-        for name in ("width", "expansion", "patch"):
+        for name in ("width", "expansion", "heads", "patch"):
             _within(f"network.{name}", getattr(self, name), 1, 2**16)
         _within("network.depth", self.depth, 0, 1000)
         for units in self.hidden:
@@ -143,7 +144,7 @@ class Train:
     optimizer: str = "adamw"  # adamw, adam or sgd
     weight_decay: float = 0.05  # of adamw
     mixup: float = 0.3  # rows are mixed in pairs by weights from Beta(mixup, mixup); 0: not
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.05  # the share of each target that is spread over all classes
     class_weights: bool = False  # each class weighs the same in the training loss
     copies_per_epoch: int = 1  # of each photograph's copies
     reduce_lr_patience: int = 5  # epochs without a better validation loss; ReduceLROnPlateau

@@ -78,12 +78,13 @@ def _mixer(network: Network, preprocessing: dict[str, Any], classes: int) -> Bui
 
 
 def _fused(network: Network, preprocessing: dict[str, Any], classes: int) -> Built:
-    """A residual MLP on each family of features."""
+    """Residual MLPs on each family of features."""
     widths = preprocessing["features"]["widths"]
     features = keras.Input((sum(widths.values()),), name="features")
     heads, start = [], 0
     for family, width in widths.items():
-        heads.append(_residual_head(features[:, start : start + width], network, classes, family))
+        part = features[:, start : start + width]
+        heads += [_residual_head(part, network, classes, f"{family}_{i}") for i in range(network.heads)]
         start += width
     return features, heads
 
