@@ -69,7 +69,7 @@ def _to_stderr(line: str) -> None:
 
 def _cause(error: Exception) -> str:
     """An exception in a line; of a failed Spark job, the last line of its task's Python traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip().removeprefix(": ") for line in str(error).splitlines() if line.strip()]
     raised = [line for line in lines if re.match(r"^[\w.]+(Error|Exception)\b", line)]
     if isinstance(error, PySparkException | Py4JJavaError) and raised:
         return raised[0]
