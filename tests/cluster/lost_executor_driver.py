@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def main(master: str) -> None:
 
 
 def is_executor(process: psutil.Process) -> bool:
-    return any("CoarseGrainedExecutorBackend" in word for word in process.cmdline())
+    with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+        return any("CoarseGrainedExecutorBackend" in word for word in process.cmdline())
+    return False
 
 
 if __name__ == "__main__":

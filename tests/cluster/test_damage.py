@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PLAIN
 from dermaspark import bundle
 from dermaspark.config import load
 from dermaspark.errors import UserError
@@ -22,12 +23,12 @@ FULL = "(No space left on device|can't take a checkpoint of .* bytes)"
 @pytest.fixture(scope="module")
 def run(spark, dataset, tmp_path_factory):
     """Train three epochs on two ranks into a folder; returns the history and the bundle's URL."""
-    empty = tmp_path_factory.mktemp("damage") / "empty.yaml"
-    empty.write_text("")
+    plain = tmp_path_factory.mktemp("damage") / "plain.yaml"
+    plain.write_text(PLAIN)
 
     def trained(model: Path, *arguments: str):
         places = (f"data.path={dataset}", f"model.path={model}")
-        return train(spark, load([*places, "train.epochs=3", *SMALL, *arguments], empty))["history"], f"file://{model}"
+        return train(spark, load([*places, "train.epochs=3", *SMALL, *arguments], plain))["history"], f"file://{model}"
 
     return trained
 
@@ -125,7 +126,7 @@ def planted_model(trace: Path):
 
 def save(url: str, model) -> None:
     document = {"classes": ["a", "b"], "preprocessing": {}, "class_counts": {}, "history": [], "training": {}}
-    bundle.save(url, bundle.Bundle(model=model, **document))
+    bundle.save(url, bundle.Bundle(model=model, reads="image", temperature=1.0, **document))
 
 
 def test_code_that_was_planted_in_a_bundles_model_does_not_run(tmp_path):
