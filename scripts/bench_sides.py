@@ -53,7 +53,7 @@ class Side:
         cores: so many threads for numerical libraries; None leaves it to the role.
         """
         self._role = role
-        self._folder = tempfile.TemporaryDirectory(prefix="bench-side-")
+        self._folder = tempfile.TemporaryDirectory(prefix="dermaspark-side-")
         address = str(Path(self._folder.name) / "socket")
         environment = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "TF_CPP_MIN_LOG_LEVEL": "3"}
         environment |= {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": f"{ROOT / 'lib'}{os.pathsep}{ROOT / 'scripts'}"}
