@@ -114,8 +114,8 @@ def test_a_block_keeps_only_axes_that_its_rows_span():
     random = generator(0, "test", "rank")
     rows = (random.normal(size=(200, 3)) @ random.normal(size=(3, 30))).astype(np.float32)
     rows /= np.abs(rows).max() * 10  # nothing is clipped
-    assert len(blocks.fit(np.concatenate([rows, -rows]), 20).offset) <= 20
-    assert len(blocks.fit(rows[:5], 20).offset) <= 4
+    assert len(blocks.fit(np.concatenate([rows, -rows]), 20).variances) <= 20
+    assert len(blocks.fit(rows[:5], 20).variances) <= 4
 
 
 def test_one_wild_number_moves_a_block_no_further_than_the_clip():

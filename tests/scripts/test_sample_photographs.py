@@ -137,7 +137,9 @@ def test_mean_colour_and_file_size_tell_little_and_an_mlp_on_the_pixels_much_but
     colour = linear.fit(pixels.mean((1, 2)), labels).score(test_pixels.mean((1, 2)), test_labels)
     size = linear.fit(sizes, labels).score(test_sizes, test_labels)
 
-    mlp = networks.build(Network(hidden=[256, 128]), SIDE, SIDE, len(KINDS), seed=0)
+    mlp = networks.build(
+        Network("seed", hidden=[256, 128], dropout=0.3), {"height": SIDE, "width": SIDE}, len(KINDS), seed=0
+    )
     mlp.compile(keras.optimizers.Adam(3e-4), "sparse_categorical_crossentropy", jit_compile=False)
     flips = np.concatenate([pixels, pixels[:, ::-1], pixels[:, :, ::-1], pixels[:, ::-1, ::-1]])
     mlp.fit(flips, np.tile(labels, 4), batch_size=32, epochs=20, verbose=0)
