@@ -41,7 +41,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not():
 def test_each_family_of_features_has_a_head_that_sees_it_alone():
     from dermaspark import networks
 
-    model = networks.logits_of(networks.build(Network(width=6), PREPROCESSING, 4, seed=0))
+    model = networks.logits_of(networks.build(Network(width=6, heads=2), PREPROCESSING, 4, seed=0))
     given = rows("features", 2)
     changed = given.copy()
     changed[:, :5] += 1
@@ -54,7 +54,7 @@ def test_each_family_of_features_has_a_head_that_sees_it_alone():
 def test_the_fused_probabilities_are_the_geometric_mean_of_the_heads():
     from dermaspark import networks
 
-    model = networks.build(Network(width=6), PREPROCESSING, 4, seed=0)
+    model = networks.build(Network(width=6, heads=2), PREPROCESSING, 4, seed=0)
     heads = np.exp(np.asarray(networks.logits_of(model)(rows("features", 5)), np.float64))
     heads /= heads.sum(axis=2, keepdims=True)
     mean = np.prod(heads, axis=1) ** 0.25

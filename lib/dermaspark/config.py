@@ -89,7 +89,7 @@ class Audit:
 class Split:
     policy: str = "drop"  # of leaks and label conflicts: drop, keep, relabel (by a table), or as_published (naive)
     relabel: str | None = None  # CSV of relabel: image_id, class
-    validation: float = 0.05  # of each class of the training photographs; the temperature is fitted on them
+    validation: float = 0.1  # of each class of the training photographs; the temperature is fitted on them
     folds: int | None = None  # cross-validation: so many folds,
     fold: int = 0  # of which this one is the test split
     seed: int = 0  # of the split, the order of the rows and the augmentation
@@ -116,7 +116,7 @@ class Network:
     width: int = 128  # units between the blocks of the others
     depth: int = 2  # their blocks
     expansion: int = 2  # of the width within a block
-    heads: int = 2  # of fused, on each family: independent MLPs, averaged with the others
+    heads: int = 1  # of fused, on each family: independent MLPs, averaged with the others
     patch: int = 8  # pixels a side of a patch of mixer
     dropout: float = 0.5
     input_dropout: float = 0.2  # not of seed
@@ -144,7 +144,7 @@ class Train:
     optimizer: str = "adamw"  # adamw, adam or sgd
     weight_decay: float = 0.05  # of adamw
     mixup: float = 0.3  # rows are mixed in pairs by weights from Beta(mixup, mixup); 0: not
-    label_smoothing: float = 0.05  # the share of each target that is spread over all classes
+    label_smoothing: float = 0.0  # the share of each target that is spread over all classes
     class_weights: bool = False  # each class weighs the same in the training loss
     copies_per_epoch: int = 1  # of each photograph's copies
     reduce_lr_patience: int = 5  # epochs without a better validation loss; ReduceLROnPlateau
