@@ -91,7 +91,7 @@ class Side:
 
     def _accept(self, listener: Listener, count: int) -> None:
         """EOFError where a process ends before all have come."""
-        waiting: Any = listener._listener._socket  # type: ignore[attr-defined]
+        waiting: Any = listener._listener._socket  # type: ignore[attr-defined]  # a Listener has no timeout
         waiting.settimeout(1.0)
         deadline = time.monotonic() + START_SECONDS
         while len(self._connections) < count:

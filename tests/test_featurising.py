@@ -43,7 +43,7 @@ def test_every_row_has_the_features_of_its_own_pixels(prepared):
     assert len(found) == 3 * (12 * 2 + 3) - 3 * 2, "two validation rows a class have no copies"
     for row in found[::7]:
         image = np.frombuffer(row["image"], np.uint8).reshape(1, 32, 32, 3)
-        np.testing.assert_array_equal(fitted.apply(image)[0], np.array(row["features"], np.float32))
+        np.testing.assert_array_equal(fitted.project(fitted.describe(image))[0], np.array(row["features"], np.float32))
 
 
 def test_partitions_decide_neither_the_fit_nor_a_number(spark, prepared):

@@ -29,9 +29,9 @@ class _Fused:
         )
 
 
-class Adam(_Fused, keras.optimizers.Adam):  # type: ignore[misc]
+class Adam(_Fused, keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no types
     """Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015."""
 
 
-class AdamW(_Fused, keras.optimizers.AdamW):  # type: ignore[misc]
+class AdamW(_Fused, keras.optimizers.AdamW):  # type: ignore[misc]  # Keras has no types
     """Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019."""

@@ -17,15 +17,14 @@ from dermaspark.config import Features
 from dermaspark.dataset import FEATURISER
 from dermaspark.errors import UserError
 from dermaspark.features import FeatureSpec, Featuriser, featuriser
-from dermaspark.photographs import PHOTOGRAPHS_PER_BATCH
+from dermaspark.photographs import images_of, in_chunks
+from dermaspark.writing import quoted
 
 COLUMN = "features"
 STRANGENESS = "strangeness"  # above 1: not like the photographs that the features were fitted on
 RAW = "raw"  # float32, as bytes: what is measured of a photograph before the axes are fitted
 
-Array = NDArray[Any]
 Floats = NDArray[np.float32]
-Batches = Iterable[pa.RecordBatch]
 
 
 def spec_of(settings: Features, seed: int) -> FeatureSpec:
@@ -34,22 +33,24 @@ def spec_of(settings: Features, seed: int) -> FeatureSpec:
     )
 
 
-def measure(rows: DataFrame, spec: FeatureSpec, shape: tuple[int, int, int]) -> tuple[DataFrame, Featuriser]:
+def measure(rows: DataFrame, spec: FeatureSpec, height: int, width: int) -> tuple[DataFrame, Featuriser]:
     """`rows` with the column `RAW`, kept on disk, and the featuriser that was fitted on training photographs.
 
     Args:
-        rows: columns image (uint8 of `shape` as bytes), split, copy, order and others. Those of lowest `order` are
-            fitted on, in that order, so that neither partitions nor executors decide the fit.
+        rows: columns image (uint8 (height, width, 3) as bytes), split, copy, order and others. Those of lowest `order`
+            are fitted on, in that order, so that neither partitions nor executors decide the fit.
     """
     training = rows.where("split = 'train' and copy = 0")
     first = training.orderBy("order", "id").limit(spec.patch_photographs).select("image")
-    dictionaries = _in_one_task(first, lambda images: featuriser.fit_dictionaries(_pixels(images, shape), spec))
+    dictionaries = _in_one_task(
+        first, lambda images: featuriser.fit_dictionaries(images_of(images, height, width), spec)
+    )
 
     def describe(images: pa.Array) -> list[pa.Array]:
-        raw = [featuriser.describe(image, spec, dictionaries) for image in _pixels(images, shape)]
+        raw = [featuriser.describe(image, spec, dictionaries) for image in images_of(images, height, width)]
         return [pa.array([numbers.tobytes() for numbers in raw], pa.binary())]
 
-    measured = with_columns(rows, "image", {RAW: "binary"}, describe).persist(StorageLevel.DISK_ONLY)
+    measured = _add_columns(rows, "image", {RAW: "binary"}, describe).persist(StorageLevel.DISK_ONLY)
     kept = measured.where("split = 'train' and copy = 0").orderBy("order", "id").limit(spec.photographs).select(RAW)
     return measured, _in_one_task(kept, lambda raw: featuriser.fit_blocks(_floats(raw), dictionaries, spec))
 
@@ -59,32 +60,30 @@ def project(measured: DataFrame, fitted: Featuriser) -> DataFrame:
 
     def apply(raw: pa.Array) -> list[pa.Array]:
         numbers = _floats(raw)
-        return [as_column(fitted.project(numbers)), pa.array(fitted.strangeness(numbers))]
+        return [_as_lists(fitted.project(numbers)), pa.array(fitted.strangeness(numbers))]
 
-    return with_columns(measured, RAW, {COLUMN: "array<float>", STRANGENESS: "float"}, apply).drop(RAW)
+    return _add_columns(measured, RAW, {COLUMN: "array<float>", STRANGENESS: "float"}, apply).drop(RAW)
 
 
-def with_columns(
+def _as_lists(features: Floats) -> pa.Array:
+    """float32 (n, width) as lists."""
+    offsets = np.arange(len(features) + 1, dtype=np.int32) * features.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(features.ravel()))
+
+
+def _add_columns(
     rows: DataFrame, source: str, kinds: dict[str, str], function: Callable[[pa.Array], list[pa.Array]]
 ) -> DataFrame:
     """`rows` with more columns, functions of another; BLAS gets one thread, so that sums come in one order."""
 
-    def add(batches: Batches) -> Iterator[pa.RecordBatch]:
+    def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with threadpool_limits(1):
-            for batch in batches:
-                for start in range(0, batch.num_rows, PHOTOGRAPHS_PER_BATCH):
-                    chunk = batch.slice(start, PHOTOGRAPHS_PER_BATCH)
-                    names = [*chunk.schema.names, *kinds]
-                    yield pa.RecordBatch.from_arrays([*chunk.columns, *function(chunk.column(source))], names=names)
+            for chunk in in_chunks(batches):
+                names = [*chunk.schema.names, *kinds]
+                yield pa.RecordBatch.from_arrays([*chunk.columns, *function(chunk.column(source))], names=names)
 
     known = {field.name: field.dataType.simpleString() for field in rows.schema}
-    return rows.mapInArrow(add, ", ".join(f"`{name}` {kind}" for name, kind in {**known, **kinds}.items()))
-
-
-def as_column(features: Floats) -> pa.Array:
-    """float32 (n, width) as lists."""
-    offsets = np.arange(len(features) + 1, dtype=np.int32) * features.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(features.ravel()))
+    return rows.mapInArrow(add, ", ".join(f"{quoted(name)} {kind}" for name, kind in {**known, **kinds}.items()))
 
 
 # ---- on disk ----
@@ -92,7 +91,9 @@ def as_column(features: Floats) -> pa.Array:
 
 def save(url: str, fitted: Featuriser) -> dict[str, Any]:
     """Write the file into the folder `url`; what a manifest and a bundle say of it."""
-    data = to_bytes(fitted)
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **fitted.to_arrays())  # the same bytes for the same numbers
+    data = file.getvalue()
     storage.write_bytes(storage.join(url, FEATURISER), data)
     return {"spec": fitted.spec.to_dict(), "widths": fitted.widths(), "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -100,34 +101,16 @@ def save(url: str, fitted: Featuriser) -> dict[str, Any]:
 def load(url: str, described: dict[str, Any]) -> Featuriser:
     """The featuriser of a dataset's or a bundle's folder. Raises UserError where the file is not the one described."""
     file = storage.join(url, FEATURISER)
-    data = read_file(url, described)
-    try:
-        return from_bytes(FeatureSpec.from_dict(described["spec"]), data)
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{file}: not a featuriser of this version ({error}); preprocess and train again") from error
-
-
-def read_file(url: str, described: dict[str, Any]) -> bytes:
-    """The file as it is. Raises UserError where it is missing or not the one described."""
-    file = storage.join(url, FEATURISER)
     if not storage.exists(file):
         raise UserError(f"{file}: is missing; preprocess and train again")
     data = storage.read_bytes(file)
     if hashlib.sha256(data).hexdigest() != described["sha256"]:
         raise UserError(f"{file}: is not the file that was fitted; preprocess and train again")
-    return data
-
-
-def to_bytes(fitted: Featuriser) -> bytes:
-    """An .npz file; the same bytes for the same numbers."""
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **fitted.to_arrays())
-    return file.getvalue()
-
-
-def from_bytes(spec: FeatureSpec, data: bytes) -> Featuriser:
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return Featuriser.from_arrays(spec, arrays)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return Featuriser.from_arrays(FeatureSpec.from_dict(described["spec"]), arrays)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{file}: not a featuriser of this version ({error}); preprocess and train again") from error
 
 
 # ---- one task ----
@@ -145,10 +128,6 @@ def _in_one_task(column: DataFrame, fit: Callable[[pa.ChunkedArray], Any]) -> An
 
     (result,) = column.coalesce(1).rdd.mapPartitions(run).collect()
     return result
-
-
-def _pixels(images: pa.Array, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(images.to_pylist()), np.uint8).reshape(-1, *shape)
 
 
 def _floats(raw: pa.Array) -> Floats:

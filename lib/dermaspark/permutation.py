@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from dermaspark import explanation, featurising, scoring, storage
@@ -22,12 +23,13 @@ def importance(
     files = _first(manifest.of(split))
     if document["reads"] != featurising.COLUMN or not files:
         return None
-    widths = manifest.preprocessing[featurising.COLUMN]["widths"]
+    spec = manifest.preprocessing
+    widths = spec[featurising.COLUMN]["widths"]
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         model = scoring.loaded(model_url)
         for batch in batches:
-            features, labels = _read([storage.join(url, path) for path in batch.column("file").to_pylist()])
+            features, labels = _read([storage.join(url, path) for path in batch.column("file").to_pylist()], spec)
             random = generator(0, "importance", split)
             found = explanation.importance(lambda rows: np.log(model.score(rows)), features, labels, widths, random)
             yield pa.RecordBatch.from_pydict({"found": [json.dumps(found)]})
@@ -44,9 +46,9 @@ def _first(files: list[DataFile]) -> list[str]:
     return [file.path for file, rows in zip(files, before, strict=True) if rows < ROWS]
 
 
-def _read(urls: list[str]) -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, np.dtype[np.int32]]]:
+def _read(urls: list[str], spec: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Features and labels of the first ROWS rows of some files."""
     rows = [batch for url in urls for batch in scoring.read_rows(url, ["label", featurising.COLUMN])]
-    table = pa.Table.from_batches(rows).slice(0, ROWS)
-    features = np.array(table.column(featurising.COLUMN).to_pylist(), np.float32)
-    return features, table.column("label").to_numpy().astype(np.int32)
+    features = np.concatenate([scoring.inputs_of(batch, featurising.COLUMN, spec) for batch in rows])
+    labels = np.concatenate([batch.column("label").to_numpy() for batch in rows])
+    return features[:ROWS], labels[:ROWS]

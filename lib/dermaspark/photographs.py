@@ -5,7 +5,9 @@ from dataclasses import asdict, fields
 from math import ceil
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from dermaspark import storage
@@ -33,22 +35,32 @@ def measure_all(found: DataFrame, total: int, types: Mapping[str, str], measure:
     """
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for start in range(0, batch.num_rows, PHOTOGRAPHS_PER_BATCH):
-                chunk = batch.slice(start, PHOTOGRAPHS_PER_BATCH)
-                names = chunk.select(["path", "kind"]).to_pydict()
-                pairs = zip(names["path"], names["kind"], strict=True)
-                results = [measure_one(path, kind, measure) for path, kind in pairs]
-                columns = [pa.array([row.get(name) for _, row in results], _ARROW[types[name]]) for name in types]
-                yield pa.RecordBatch.from_arrays(
-                    [*chunk.columns, pa.array([status for status, _ in results], pa.string()), *columns],
-                    names=[*chunk.schema.names, "status", *types],
-                )
+        for chunk in in_chunks(batches):
+            names = chunk.select(["path", "kind"]).to_pydict()
+            pairs = zip(names["path"], names["kind"], strict=True)
+            results = [measure_one(path, kind, measure) for path, kind in pairs]
+            columns = [pa.array([row.get(name) for _, row in results], _ARROW[types[name]]) for name in types]
+            yield pa.RecordBatch.from_arrays(
+                [*chunk.columns, pa.array([status for status, _ in results], pa.string()), *columns],
+                names=[*chunk.schema.names, "status", *types],
+            )
 
     tasks = max(1, min(ceil(total / PHOTOGRAPHS_PER_BATCH), 10_000))
     known = [f"{field.name} {field.dataType.simpleString()}" for field in found.schema]
     added = ["status string", *(f"{name} {kind}" for name, kind in types.items())]
     return found.repartition(tasks, "path").mapInArrow(read, ", ".join([*known, *added]))
+
+
+def in_chunks(batches: Iterable[pa.RecordBatch], rows: int = PHOTOGRAPHS_PER_BATCH) -> Iterator[pa.RecordBatch]:
+    """The same rows, so few at a time that a worker has room for what it makes of them."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
+
+
+def images_of(column: pa.Array, height: int, width: int) -> NDArray[np.uint8]:
+    """uint8 (n, height, width, 3) of a column of `PIXELS`."""
+    return np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, height, width, 3)
 
 
 def measure_one(path: str, kind: str, measure: Measure) -> tuple[str, Mapping[str, Any]]:

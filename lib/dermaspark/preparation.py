@@ -78,11 +78,12 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     if table is not None:
         rows, columns = with_columns(rows, table)
     expanded = expand_rows(rows, classes, counts, columns, config)
-    spec = preprocessing(config.image, config.input)
+    spec, persisted = preprocessing(config.image, config.input), [found, photographs, judged, splits]
     if config.features.families:
         log.info("computing features: %s", ", ".join(config.features.families))
         wanted = featurising.spec_of(config.features, config.split.seed)
-        measured, fitted = featurising.measure(expanded, wanted, (config.image.height, config.image.width, 3))
+        measured, fitted = featurising.measure(expanded, wanted, config.image.height, config.image.width)
+        persisted.append(measured)
         expanded = featurising.project(measured, fitted)
         spec["features"] = featurising.save(url, fitted)
     write_rows(expanded, config.augment.copies, storage.join(url, PHOTOGRAPHS))
@@ -103,7 +104,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
         files=take_inventory(spark, url),
     )
     write_manifest(url, manifest)
-    for kept in (found, photographs, judged, splits):
+    for kept in persisted:
         kept.unpersist()
     return manifest
 

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from dermaspark import storage
 from dermaspark.dataset import UNREADABLE, Manifest
 from dermaspark.featurising import COLUMN, STRANGENESS
-from dermaspark.photographs import read_pixels
+from dermaspark.photographs import images_of, in_chunks, read_pixels
 
 ROWS_PER_BATCH = 256
 SCORES = "predicted string, probability double, probabilities array<double>, strangeness float, status string"
@@ -44,7 +44,7 @@ def score_dataset(
             for path in batch.column("file").to_pylist():
                 split = dict(part.split("=", 1) for part in path.split("/")[1:-1])["split"]
                 for rows in read_rows(storage.join(url, path), [*kept, "label", reads, *more]):
-                    probabilities = loaded(model_url).score(_inputs(rows, reads, manifest.preprocessing))
+                    probabilities = loaded(model_url).score(inputs_of(rows, reads, manifest.preprocessing))
                     strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
                     scores = score(probabilities, strangeness, classes)
                     label = pa.array([names[i] for i in rows.column("label").to_pylist()], pa.string())
@@ -82,20 +82,18 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
     kept = [name for name in found.columns if name != "kind"]
 
     def score_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for start in range(0, batch.num_rows, ROWS_PER_BATCH):
-                rows = batch.slice(start, ROWS_PER_BATCH)
-                readable = np.flatnonzero(rows.column("image").is_valid().to_numpy(zero_copy_only=False))
-                images = _inputs(rows.take(pa.array(readable)), "image", spec)
-                probabilities, strangeness = loaded(model_url).examine(images)
-                scores = score(probabilities, strangeness, classes)
-                # A photograph that was not read takes a row of nulls: take() gives them for a null index.
-                place = np.full(rows.num_rows, -1)
-                place[readable] = np.arange(len(readable))
-                index = pa.array(place, pa.int32(), mask=place < 0)
-                columns = {name: rows.column(name) for name in kept}
-                columns |= {name: column.take(index) for name, column in scores.items() if name != "status"}
-                yield _batch({**columns, "status": rows.column("status")})
+        for rows in in_chunks(batches, ROWS_PER_BATCH):
+            readable = np.flatnonzero(rows.column("image").is_valid().to_numpy(zero_copy_only=False))
+            images = inputs_of(rows.take(pa.array(readable)), "image", spec)
+            probabilities, strangeness = loaded(model_url).examine(images)
+            scores = score(probabilities, strangeness, classes)
+            # A photograph that was not read takes a row of nulls: take() gives them for a null index.
+            place = np.full(rows.num_rows, -1)
+            place[readable] = np.arange(len(readable))
+            index = pa.array(place, pa.int32(), mask=place < 0)
+            columns = {name: rows.column(name) for name in kept}
+            columns |= {name: column.take(index) for name, column in scores.items() if name != "status"}
+            yield _batch({**columns, "status": rows.column("status")})
 
     types = {field.name: field.dataType.simpleString() for field in found.schema}
     schema = ", ".join(f"{name} {types[name]}" for name in kept) + f", {SCORES}"
@@ -158,13 +156,12 @@ def read_rows(url: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
         yield from pq.ParquetFile(file).iter_batches(ROWS_PER_BATCH, columns=columns)
 
 
-def _inputs(rows: pa.RecordBatch, column: str, spec: dict[str, Any]) -> NDArray[Any]:
+def inputs_of(rows: pa.RecordBatch, column: str, spec: dict[str, Any]) -> NDArray[Any]:
     """The column image, uint8 (n, height, width, 3), or features, float32 (n, width)."""
     if column == "features":
         flat: NDArray[Any] = pc.list_flatten(rows.column(column)).to_numpy(zero_copy_only=False)
         return flat.reshape(rows.num_rows, -1)
-    data = b"".join(rows.column("image").to_pylist())
-    return np.frombuffer(data, np.uint8).reshape(-1, spec["height"], spec["width"], spec["channels"])
+    return images_of(rows.column(column), spec["height"], spec["width"])
 
 
 def _constant(text: str, n: int) -> pa.Array:

@@ -144,17 +144,22 @@ class Trainer:
 
     def evaluate(self, split: str) -> tuple[float, float]:
         """Loss and accuracy of a split: sums over all its rows on all ranks, divided once."""
-        files = [i for i, file in enumerate(self.files) if file.split == split and file.copy == 0]
-        plan = self.rank_plan(files, shuffle=None)
-        sums, reported = np.zeros(3), time.monotonic()
-        for batch in _ahead(self.stream.batches(plan)):
+        sums = np.zeros(3)
+        for batch in self.held_back(split):
             loss, correct = self.learner.evaluate_step(batch.inputs, batch.labels, batch.real)
             sums += (float(loss), float(correct), batch.real.sum())
+        loss, correct, rows = distributed.total(sums.tolist())
+        return float(loss / rows), float(correct / rows)
+
+    def held_back(self, split: str) -> Iterator[Batch]:
+        """This rank's share of a split's photographs, in the order in which they stand."""
+        files = [i for i, file in enumerate(self.files) if file.split == split and file.copy == 0]
+        reported = time.monotonic()
+        for batch in _ahead(self.stream.batches(self.rank_plan(files, shuffle=None))):
+            yield batch
             if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
                 self.report(event="alive")  # a rank that is silent for long is taken for dead
                 reported = time.monotonic()
-        loss, correct, rows = distributed.total(sums.tolist())
-        return float(loss / rows), float(correct / rows)
 
     # ---- what the plan, the learning rate, the mixing and the dropout of an epoch are ----
 
@@ -197,9 +202,8 @@ class Trainer:
 
     def calibrate(self) -> dict[str, float | int]:
         """The temperature that the validation rows ask for, of the weights as they are; the same on every rank."""
-        files = [i for i, file in enumerate(self.files) if file.split == "val" and file.copy == 0]
         summed, rows = np.zeros(len(calibration.TEMPERATURES)), 0
-        for batch in _ahead(self.stream.batches(self.rank_plan(files, shuffle=None))):
+        for batch in self.held_back("val"):
             real = batch.real > 0
             summed += calibration.losses(self.learner.log_probabilities(batch.inputs).numpy()[real], batch.labels[real])
             rows += int(real.sum())

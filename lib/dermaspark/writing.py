@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from dermaspark.augment import Ranges, augment_all
 from dermaspark.config import Augment, Config, Image, to_dict
-from dermaspark.photographs import PHOTOGRAPHS_PER_BATCH
+from dermaspark.photographs import in_chunks
 
 ROWS_PER_GROUP = 256  # Parquet row group: about one batch of the reader's
 BYTES_PER_FILE = 32 << 20
@@ -84,9 +84,7 @@ def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) ->
     kept = ["id", "image_id", "source", "label", "group"]
 
     def expand(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for start in range(0, batch.num_rows, PHOTOGRAPHS_PER_BATCH):
-                yield expand_chunk(batch.slice(start, PHOTOGRAPHS_PER_BATCH))
+        yield from map(expand_chunk, in_chunks(batches))
 
     def expand_chunk(chunk: pa.RecordBatch) -> pa.RecordBatch:
         images: list[bytes] = []

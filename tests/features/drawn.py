@@ -1,6 +1,7 @@
-"""Drawn photographs for the tests: an uneven brown ellipse on uneven skin."""
+"""Drawn photographs for the tests, an uneven brown ellipse on uneven skin, and features of them."""
 
 import numpy as np
+from dermaspark.features import FeatureSpec, Featuriser, featuriser
 from dermaspark.randomness import generator
 from numpy.typing import NDArray
 
@@ -27,3 +28,15 @@ def photographs(count: int, height: int = 128, width: int = 128) -> NDArray[np.u
 def views(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """An image in its four quarter turns and theirs of its mirror image."""
     return [np.ascontiguousarray(np.rot90(i, k)) for i in (image, image[:, ::-1]) for k in range(4)]
+
+
+def fit(images: NDArray[np.uint8], spec: FeatureSpec) -> Featuriser:
+    """A featuriser from photographs in memory, of which the first `spec.photographs` are used."""
+    dictionaries = featuriser.fit_dictionaries(images, spec)
+    raw = np.stack([featuriser.describe(image, spec, dictionaries) for image in images[: spec.photographs]])
+    return featuriser.fit_blocks(raw, dictionaries, spec)
+
+
+def apply(fitted: Featuriser, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Features row by row. uint8 (n, height, width, 3) to float32 (n, sum of widths)."""
+    return fitted.project(fitted.describe(images))

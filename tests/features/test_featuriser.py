@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dermaspark.features import FeatureSpec, Featuriser, Scale, blocks, fit
+from dermaspark.features import FeatureSpec, Featuriser, Scale, blocks
 from dermaspark.features.featuriser import FAMILIES, describe, raw_width
-from drawn import photographs, views
+from drawn import apply, fit, photographs, views
 from PIL import Image
 
 SPEC = FeatureSpec(scales=(Scale(64, 2, 8), Scale(32, 1, 4)), patch_samples=400, components=12)
@@ -27,11 +27,11 @@ def featuriser(images):
 def by_family(featuriser, images):
     """What `apply` gives, taken apart."""
     ends = np.cumsum(list(featuriser.widths().values()))
-    return dict(zip(featuriser.widths(), np.split(featuriser.apply(images), ends[:-1], axis=1), strict=True))
+    return dict(zip(featuriser.widths(), np.split(apply(featuriser, images), ends[:-1], axis=1), strict=True))
 
 
 def test_each_family_gives_as_many_numbers_as_it_says(featuriser, images):
-    features = featuriser.apply(images)
+    features = apply(featuriser, images)
     assert features.shape == (24, sum(featuriser.widths().values()))
     assert tuple(featuriser.widths()) == FAMILIES
     assert features.dtype == np.float32
@@ -48,13 +48,13 @@ def test_turning_or_mirroring_a_photograph_changes_nothing_that_matters(featuris
 
 
 def test_a_photograph_gets_the_same_features_in_any_batch(featuriser, images):
-    together = featuriser.apply(images)
+    together = apply(featuriser, images)
     for i in (0, 7, 23):
-        np.testing.assert_allclose(featuriser.apply(images[i : i + 1])[0], together[i], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(apply(featuriser, images[i : i + 1])[0], together[i], rtol=0, atol=1e-6)
 
 
 def test_no_photograph_gives_no_features(featuriser, images):
-    assert featuriser.apply(images[:0]).shape == (0, 36)
+    assert apply(featuriser, images[:0]).shape == (0, 36)
 
 
 def test_of_too_many_photographs_the_first_are_fitted_on(images):
@@ -81,7 +81,7 @@ def test_a_bundle_of_arrays_and_json_gives_the_same_features(tmp_path: Path, fea
     with np.load(tmp_path / "featuriser.npz", allow_pickle=False) as arrays:
         loaded = Featuriser.from_arrays(spec, arrays)
     assert spec == featuriser.spec
-    np.testing.assert_array_equal(loaded.apply(images[:4]), featuriser.apply(images[:4]))
+    np.testing.assert_array_equal(apply(loaded, images[:4]), apply(featuriser, images[:4]))
 
 
 def test_a_bundle_that_lacks_an_array_is_refused_by_its_name(featuriser):
@@ -93,7 +93,7 @@ def test_a_bundle_that_lacks_an_array_is_refused_by_its_name(featuriser):
 
 @pytest.mark.parametrize("shape", [(64, 64), (150, 200), (128, 128), (40, 300)])
 def test_photographs_of_any_size_are_taken(featuriser, shape):
-    assert np.isfinite(featuriser.apply(photographs(2, *shape))).all()
+    assert np.isfinite(apply(featuriser, photographs(2, *shape))).all()
 
 
 @pytest.mark.parametrize("kind", ["black", "white", "noise", "one dot", "stripes"])
@@ -107,7 +107,7 @@ def test_what_is_no_lesion_gets_finite_features(featuriser, kind):
         image[:], image[48, 48] = 200, 0
     elif kind == "stripes":
         image[::8] = 255
-    assert np.isfinite(featuriser.apply(image[None])).all()
+    assert np.isfinite(apply(featuriser, image[None])).all()
     assert np.isfinite(describe(image, SPEC, featuriser.dictionaries)).all()
 
 

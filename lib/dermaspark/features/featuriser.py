@@ -64,10 +64,6 @@ class Featuriser:
     blocks: dict[str, Block]
     limits: Floats
 
-    def apply(self, images: NDArray[np.uint8]) -> Floats:
-        """Features row by row, family after family. uint8 (n, height, width, 3) to float32 (n, sum of widths)."""
-        return self.project(self.describe(images))
-
     def describe(self, images: NDArray[np.uint8]) -> Floats:
         """What `project` and `strangeness` work on. uint8 (n, height, width, 3) to float32 (n, raw width)."""
         width = sum(len(block.mean) for block in self.blocks.values())
@@ -106,16 +102,6 @@ class Featuriser:
         dictionaries = tuple(Dictionary(**fields(Dictionary, f"dictionary.{i}")) for i in scales)
         fitted = {family: Block(**fields(Block, f"block.{family}")) for family in spec.families}
         return Featuriser(spec, dictionaries, fitted, arrays["limits"])
-
-
-def fit(images: NDArray[np.uint8], spec: FeatureSpec) -> Featuriser:
-    """A featuriser from training photographs, uint8 (n, height, width, 3).
-
-    The first `spec.photographs` are used; who has more puts them in a random order first.
-    """
-    dictionaries = fit_dictionaries(images, spec)
-    raw = np.stack([describe(image, spec, dictionaries) for image in images[: spec.photographs]])
-    return fit_blocks(raw, dictionaries, spec)
 
 
 def fit_dictionaries(images: NDArray[np.uint8], spec: FeatureSpec) -> tuple[Dictionary, ...]:
