@@ -274,7 +274,7 @@ def make_model(given: Arguments) -> Unit:
 
 
 def configuration(given: Arguments) -> Any:
-    from dermaspark.config import load
+    from dermaspark.command_line import load
 
     return load(given.get("set", []), Path(given["config"]))
 

@@ -14,7 +14,7 @@ from typing import Any
 from bench_memory import peaks
 from bench_sides import Side, alternate, rate, ratio
 from bench_start import seconds_to_first_step
-from dermaspark.config import load
+from dermaspark.command_line import load
 from dermaspark.dataset import MANIFEST, read_manifest
 
 SIZE = (600, 450)  # pixels

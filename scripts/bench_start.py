@@ -44,7 +44,7 @@ def main() -> None:
     """jobs/train.py's function by horovod.spark.run."""
     sys.path.insert(0, str(ROOT / "lib"))
     import horovod.spark
-    from dermaspark.config import load
+    from dermaspark.command_line import load
     from dermaspark.session import spark_session
     from dermaspark.storage import resolve
 

@@ -9,7 +9,7 @@ os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[3] pyspark-shell"  # slots f
 
 import numpy as np
 import pytest
-from dermaspark.config import load
+from dermaspark.command_line import load
 from dermaspark.session import spark_session
 from hypothesis import settings
 from PIL import Image

@@ -4,7 +4,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from dermaspark.config import Config, load
+from dermaspark.command_line import load
+from dermaspark.config import Config
 from dermaspark.errors import UserError
 
 

@@ -15,7 +15,8 @@ from pyspark import SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from dermaspark.config import Config, load
+from dermaspark.command_line import load
+from dermaspark.config import Config
 from dermaspark.errors import UserError
 from dermaspark.session import spark_session, start_logging
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import PLAIN
 from dermaspark import bundle
-from dermaspark.config import load
+from dermaspark.command_line import load
 from dermaspark.errors import UserError
 from dermaspark.launcher import LaunchError
 from dermaspark.run import train
