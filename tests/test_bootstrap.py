@@ -73,3 +73,11 @@ def test_no_photographs_have_no_intervals() -> None:
     nothing = bootstrap.count(np.zeros(0, np.int64), np.zeros(0, bool), [])
     assert isinstance(nothing, Sums)
     assert bootstrap.figures(nothing, LABELS)["accuracy"] is None
+
+
+def test_no_errors_at_all_are_not_called_certain() -> None:
+    truth = np.repeat([0, 1], 8)
+    right = truth == 0
+    found = bootstrap.figures(bootstrap.count(truth, right, [f"g{i}" for i in range(16)]), ["a", "b"])
+    assert found["sensitivity"] == {"a": None, "b": None}
+    assert found["accuracy"][0] < 0.5 < found["accuracy"][1]

@@ -57,12 +57,16 @@ def replicates(sums: Sums, labels: int) -> Replicates:
 
 
 def figures(sums: Sums, names: Sequence[str]) -> dict[str, Any]:
-    """95 % intervals of accuracy, balanced accuracy and, by label, sensitivity; None where there is none."""
+    """95 % intervals of accuracy, balanced accuracy and, by label, sensitivity.
+
+    None where there is none, and where all photographs are right, or all wrong: a bootstrap draws from these alone,
+    and would call that certain.
+    """
     found = replicates(sums, len(names))
     return {
-        "accuracy": interval(found.accuracy),
-        "balanced_accuracy": interval(found.balanced_accuracy),
-        "sensitivity": {name: interval(of) for name, of in zip(names, found.sensitivity, strict=True)},
+        "accuracy": _of_share(found.accuracy),
+        "balanced_accuracy": _of_share(found.balanced_accuracy),
+        "sensitivity": {name: _of_share(of) for name, of in zip(names, found.sensitivity, strict=True)},
     }
 
 
@@ -70,6 +74,11 @@ def interval(values: Floats) -> list[float] | None:
     """The middle 95 % of the replicates that have a value; None where none has."""
     known = values[np.isfinite(values)]
     return np.percentile(known, PERCENTILES).tolist() if len(known) else None
+
+
+def _of_share(values: Floats) -> list[float] | None:
+    found = interval(values)
+    return None if found in ([0.0, 0.0], [1.0, 1.0]) else found
 
 
 def _ratio(part: Ints | Floats, whole: Ints) -> Floats:
