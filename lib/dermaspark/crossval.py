@@ -31,7 +31,7 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
     """
     url = storage.resolve(config.output.path or DEFAULT_OUTPUT)
     folds = config.split.folds or FOLDS
-    if config.overwrite or storage.exists(storage.join(url, evaluation.METRICS)):
+    if config.overwrite or not storage.is_unfinished(url, evaluation.METRICS):
         storage.claim(url, evaluation.METRICS, "output.path", config.overwrite, ENTRIES)
     for fold in range(folds):
         log.info("fold %d of %d", fold + 1, folds)
