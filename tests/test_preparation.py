@@ -12,7 +12,7 @@ from conftest import CLASSES, draw_source, picture
 from dermaspark.dataset import read_manifest
 from dermaspark.errors import UserError
 from dermaspark.photo import decode
-from dermaspark.preparation import prepare
+from dermaspark.preparation import prepare, read_groups
 from PIL import Image
 
 SMALL = ("image.height=16", "image.width=16", "augment.copies=2")
@@ -200,3 +200,10 @@ def test_a_manifest_that_was_changed_or_leaves_its_folder_is_refused(prepared, t
     file.write_text(json.dumps(document))
     with pytest.raises(UserError, match="leaves the dataset"):
         read_manifest(url)
+
+
+@pytest.mark.parametrize("name", ["split", "ID", "Image", "Source"])
+def test_a_column_that_is_the_datasets_own_in_any_case_is_refused(spark, tmp_path, name):
+    (tmp_path / "table.csv").write_text(f"image_id,lesion_id,{name}\na,L1,x\n")
+    with pytest.raises(UserError, match=f"a column named {name} is the dataset's own; rename it"):
+        read_groups(spark, str(tmp_path / "table.csv"))

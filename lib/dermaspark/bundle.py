@@ -103,9 +103,14 @@ def read_document(url: str) -> dict[str, Any]:
     """The bundle's document alone, checked: what the driver needs, without Keras reading a model."""
     if not storage.exists(storage.join(url, DOCUMENT)):
         raise UserError(f"model.path={url}: no {DOCUMENT}, so not a (whole) bundle; run jobs/train.py")
-    document: dict[str, Any] = storage.read_json(storage.join(url, DOCUMENT))
+    document: Any = storage.read_json(storage.join(url, DOCUMENT))
+    if not isinstance(document, dict):
+        raise UserError(f"{storage.join(url, DOCUMENT)}: not a bundle's document; train again")
     if document.get("format") != FORMAT:
         raise UserError(f"{storage.join(url, DOCUMENT)}: format {document.get('format')}, this version reads {FORMAT}")
+    keys = {each.name for each in fields(Bundle)} - {*NOT_IN_DOCUMENT} | {"preprocessing_hash", "model_sha256"}
+    if wrong := sorted(keys ^ document.keys()):
+        raise UserError(f"{storage.join(url, DOCUMENT)}: {wrong[0]} is missing or too much; train again")
     if digest(document["preprocessing"]) != document["preprocessing_hash"]:
         raise UserError(f"{storage.join(url, DOCUMENT)}: its preprocessing was changed after training; train again")
     return document

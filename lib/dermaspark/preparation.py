@@ -31,11 +31,8 @@ from dermaspark.writing import OWN_COLUMNS, expand_rows, write_rows
 log = logging.getLogger("dermaspark")
 
 DEFAULT_OUTPUT = "runs/dataset"
-RESERVED = {*OWN_COLUMNS, "path", "predicted", "probability", "probabilities", "status"} - {
-    "image_id",
-    "group",
-    "source",
-}
+RESERVED = {*OWN_COLUMNS, "path", "predicted", "probability", "probabilities", "status"}
+SHARED = ("image_id", "group", "source")  # with the groups table, in this spelling
 
 
 def prepare(spark: SparkSession, config: Config) -> Manifest:
@@ -129,7 +126,8 @@ def read_groups(spark: SparkSession, paths: Any) -> DataFrame | None:
     if not paths:
         return None
     table = read_table(spark, [storage.resolve(str(path)) for path in (paths if isinstance(paths, list) else [paths])])
-    clash = sorted(RESERVED & set(table.columns))
+    # Spark takes names that differ in case for one.
+    clash = sorted(name for name in table.columns if name.lower() in RESERVED and name not in SHARED)
     if clash:
         raise UserError(f"input.groups={paths}: a column named {clash[0]} is the dataset's own; rename it")
     return table.persist(StorageLevel.DISK_ONLY)

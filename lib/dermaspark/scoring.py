@@ -15,9 +15,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import storage
-from dermaspark.dataset import UNREADABLE, Manifest
+from dermaspark.dataset import UNREADABLE, Manifest, check_content
 from dermaspark.featurising import COLUMN, STRANGENESS
 from dermaspark.photographs import images_of, in_chunks, read_pixels
+from dermaspark.writing import quoted
 
 ROWS_PER_BATCH = 256
 SCORES = "predicted string, probability double, probabilities array<double>, strangeness float, status string"
@@ -33,7 +34,7 @@ def score_dataset(
 
     Columns: split, id, path, image_id, source, group, label (name), the groups table's, and those of `SCORES`.
     """
-    files = [(file.path,) for split in ("train", "val", "test") for file in manifest.of(split)]
+    files = {file.path: file for split in ("train", "val", "test") for file in manifest.of(split)}
     tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
     classes, reads = document["classes"], document["reads"]
     more = [STRANGENESS] if COLUMN in manifest.preprocessing else []
@@ -42,7 +43,8 @@ def score_dataset(
     def score_files(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for path in batch.column("file").to_pylist():
-                split = dict(part.split("=", 1) for part in path.split("/")[1:-1])["split"]
+                check_content(url, files[path])
+                split = files[path].split
                 for rows in read_rows(storage.join(url, path), [*kept, "label", reads, *more]):
                     probabilities = loaded(model_url).score(inputs_of(rows, reads, manifest.preprocessing))
                     strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
@@ -52,8 +54,8 @@ def score_dataset(
                     yield _batch({"split": _constant(split, len(label)), **columns, "label": label, **scores})
 
     schema = "split string, id string, image_id string, source string, group string, "
-    schema += "".join(f"`{name}` string, " for name in manifest.columns) + f"label string, {SCORES}"
-    files_table = spark.createDataFrame(files, "file string").repartition(tasks)
+    schema += "".join(f"{quoted(name)} string, " for name in manifest.columns) + f"label string, {SCORES}"
+    files_table = spark.createDataFrame([(path,) for path in files], "file string").repartition(tasks)
     scored = files_table.mapInArrow(score_files, schema)
     # An id is its source's name and the path in it; the column `source` may be the groups table's.
     root = F.create_map(*[F.lit(x) for name, folder in manifest.sources.items() for x in (name, folder)])
