@@ -1,7 +1,6 @@
 """Computed features at the edges: fitted and worked out in Spark, kept in a file in the dataset and the bundle."""
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from pyspark.sql import DataFrame
 from threadpoolctl import threadpool_limits
 
 from dermaspark import storage
+from dermaspark.arrays import pack, unpack
 from dermaspark.config import Features
 from dermaspark.dataset import FEATURISER
 from dermaspark.errors import UserError
@@ -91,9 +91,7 @@ def _add_columns(
 
 def save(url: str, fitted: Featuriser) -> dict[str, Any]:
     """Write the file into the folder `url`; what a manifest and a bundle say of it."""
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **fitted.to_arrays())  # the same bytes for the same numbers
-    data = file.getvalue()
+    data = pack(fitted.to_arrays())
     storage.write_bytes(storage.join(url, FEATURISER), data)
     return {"spec": fitted.spec.to_dict(), "widths": fitted.widths(), "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -107,8 +105,7 @@ def load(url: str, described: dict[str, Any]) -> Featuriser:
     if hashlib.sha256(data).hexdigest() != described["sha256"]:
         raise UserError(f"{file}: is not the file that was fitted; preprocess and train again")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return Featuriser.from_arrays(FeatureSpec.from_dict(described["spec"]), arrays)
+        return Featuriser.from_arrays(FeatureSpec.from_dict(described["spec"]), unpack(data))
     except (KeyError, ValueError) as error:
         raise UserError(f"{file}: not a featuriser of this version ({error}); preprocess and train again") from error
 
