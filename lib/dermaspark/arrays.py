@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """The same bytes for the same arrays."""
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(file, allow_pickle=False, **arrays)
     return file.getvalue()
 
 

@@ -5,8 +5,10 @@ The driver reads a bundle's document; TensorFlow is imported where the model is 
 
 import functools
 import hashlib
+import io
 import os
 import tempfile
+import zipfile
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -89,6 +91,11 @@ def load(url: str) -> Bundle:
     if _sha256(data) != document.pop("model_sha256"):
         raise UserError(f"{storage.join(url, MODEL)}: is not the model that {DOCUMENT} names; train again")
     del document["preprocessing_hash"]
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):  # Keras compresses nothing
+            raise UserError(
+                f"{storage.join(url, MODEL)}: is compressed, so its size in memory is not known; train again"
+            )
     with tempfile.TemporaryDirectory(prefix="dermaspark-") as folder:
         file = os.path.join(folder, MODEL)
         with open(file, "wb") as opened:

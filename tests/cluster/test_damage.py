@@ -188,3 +188,18 @@ def test_a_bundles_document_that_is_not_one_is_refused_by_name(tmp_path, change)
     (tmp_path / "model" / "bundle.json").write_text(json.dumps(document))
     with pytest.raises(UserError, match=r"bundle\.json: (classes is missing|extra is missing or too much|format None)"):
         bundle.load(url)
+
+
+def test_a_model_that_is_larger_than_its_file_is_refused(tmp_path):
+    import keras
+
+    url, file = f"file://{tmp_path}/model", tmp_path / "model" / "model.keras"
+    inputs = keras.Input((4, 4, 3), dtype="uint8")
+    save(url, keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs))))
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("assets/zeros", bytes(10**7))
+    document = json.loads((tmp_path / "model" / "bundle.json").read_text())
+    document["model_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (tmp_path / "model" / "bundle.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"model\.keras: is compressed"):
+        bundle.load(url)
