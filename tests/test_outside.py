@@ -34,6 +34,7 @@ def model(tmp_path_factory) -> str:
         model=keras.Sequential([keras.Input((8, 8, 3), dtype="uint8"), *flat, last]),
         reads="image",
         temperature=1.0,
+        thresholds={"risk": [0.9, 0.05], "threshold": [0.0, 0.3]},
         classes=CLASSES,
         preprocessing={"height": 8, "width": 8, "channels": 3, "max_pixels": 1_000_000},
         class_counts={"actinic keratosis": 10, "melanoma": 20, "nevus": 60, "squamous cell carcinoma": 10},
@@ -83,8 +84,18 @@ def test_folders_are_judged_by_the_classes_that_are_right_for_them(spark, config
     assert {row["group"] for row in scored} == {f"lesion {k}" for k in range(18)}
     assert of["clustered_ci95"]["accuracy"][0] <= of["accuracy"] <= of["clustered_ci95"]["accuracy"][1]
     assert (of["malignancy"]["n_malignant"], of["malignancy"]["n_benign"]) == (24, 12)
-    assert of["abstaining"] is None and document["abstaining"]["threshold"] is None
+    # The threshold is the one that validation rows gave in training; nothing is fitted on these photographs.
+    assert document["abstaining"] == {"wanted_risk": 0.1, "threshold": 0.3, "fitted_on": "val"}
+    label_map = LabelMap.of_sets(SETS, CLASSES)
+    probabilities = np.array([row["probabilities"] for row in scored])
+    accepted = label_map.confidence(label_map.probabilities(probabilities), probabilities) >= 0.3
+    assert (of["abstaining"]["accepted"], of["abstaining"]["n"]) == (accepted.sum(), 36)
+    assert of["abstaining"]["risk"] == pytest.approx(1 - np.mean(np.array(right)[accepted]))
+    assert of["risk_coverage"]["coverage"] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert of["risk_coverage"]["risk"][-1] == pytest.approx(1 - of["accuracy"])
     assert "akiec" in summary.as_text(document)
+    page = (folders["report"] / "report.html").read_text()
+    assert page.count("data:image/png;base64") == min(12, 36 - sum(right)) and "no picture" not in page
 
 
 def test_figures_by_folder_equal_those_of_scikit_learn() -> None:
