@@ -72,3 +72,4 @@ lock: ## pin and hash anew what pyproject.toml asks for (needs uv)
 
 clean: ## remove what was made here: .venv, runs and caches (the built wheels stay in the user's cache)
 	@rm -rf .venv runs spark-warehouse metastore_db derby.log .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@sed -n 's/^pretrained = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(UV_COMPILE) -o requirements-pretrained.lock -

@@ -40,13 +40,14 @@ class Image:
 class Features:
     """Numbers computed of each row's pixels, beside them in the dataset; fitted on training photographs alone."""
 
-    families: list[str] = field(default_factory=lambda: ["colour_shape", "patches", "covariance"])  # []: none
+    # [] for none; efficientnet (pretrained) needs a package that is an extra to install
+    families: list[str] = field(default_factory=lambda: ["colour_shape", "patches", "covariance"])
     components: int = 200  # principal axes kept of each family
     photographs: int = 4000  # that dictionaries and axes are fitted on, at most
 
     def __post_init__(self) -> None:
         for name in self.families:
-            _one_of("features.families", name, ("colour_shape", "patches", "covariance"))
+            _one_of("features.families", name, ("colour_shape", "patches", "covariance", "efficientnet"))
         if len(set(self.families)) != len(self.families):
             raise UserError(f"features.families={self.families}: each family once")
         _within("features.components", self.components, 1, 1000)

@@ -16,7 +16,7 @@ from dermaspark import storage
 from dermaspark.config import Features
 from dermaspark.dataset import FEATURISER
 from dermaspark.errors import UserError
-from dermaspark.features import FeatureSpec, Featuriser, featuriser
+from dermaspark.features import FeatureSpec, Featuriser, efficientnet, featuriser
 from dermaspark.photographs import images_of, in_chunks
 from dermaspark.writing import quoted
 
@@ -28,6 +28,8 @@ Floats = NDArray[np.float32]
 
 
 def spec_of(settings: Features, seed: int) -> FeatureSpec:
+    """Raises UserError where a family's weights are not installed."""
+    _check_weights(settings.families)
     return FeatureSpec(
         tuple(settings.families), components=settings.components, photographs=settings.photographs, seed=seed
     )
@@ -95,7 +97,10 @@ def save(url: str, fitted: Featuriser) -> dict[str, Any]:
     np.savez(file, allow_pickle=False, **fitted.to_arrays())  # the same bytes for the same numbers
     data = file.getvalue()
     storage.write_bytes(storage.join(url, FEATURISER), data)
-    return {"spec": fitted.spec.to_dict(), "widths": fitted.widths(), "sha256": hashlib.sha256(data).hexdigest()}
+    described = {"spec": fitted.spec.to_dict(), "widths": fitted.widths(), "sha256": hashlib.sha256(data).hexdigest()}
+    if "efficientnet" in fitted.spec.families:
+        described["weights"] = {"package": efficientnet.PACKAGE, "sha256": efficientnet.SHA256}
+    return described
 
 
 def load(url: str, described: dict[str, Any]) -> Featuriser:
@@ -106,11 +111,19 @@ def load(url: str, described: dict[str, Any]) -> Featuriser:
     data = storage.read_bytes(file)
     if hashlib.sha256(data).hexdigest() != described["sha256"]:
         raise UserError(f"{file}: is not the file that was fitted; preprocess and train again")
+    _check_weights(described["spec"]["families"])
+    if described.get("weights", {}).get("sha256", efficientnet.SHA256) != efficientnet.SHA256:
+        raise UserError(f"{file}: was fitted to the weights of {described['weights']}; this version has others")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return Featuriser.from_arrays(FeatureSpec.from_dict(described["spec"]), arrays)
     except (KeyError, ValueError) as error:
         raise UserError(f"{file}: not a featuriser of this version ({error}); preprocess and train again") from error
+
+
+def _check_weights(families: Iterable[str]) -> None:
+    if "efficientnet" in families:
+        efficientnet.check()
 
 
 # ---- one task ----
