@@ -8,10 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import picture
 from dermaspark import bundle, outside, summary
+from dermaspark.cleaning import under_white_light
 from dermaspark.config import MALIGNANT
 from dermaspark.errors import UserError
 from dermaspark.labels import LabelMap
 from dermaspark.metrics import curves, figures
+from dermaspark.photo import decode
 from dermaspark.randomness import generator
 from dermaspark.sums import count
 from sklearn import metrics as sk
@@ -36,7 +38,7 @@ def model(tmp_path_factory) -> str:
         temperature=1.0,
         thresholds={"risk": [0.9, 0.05], "threshold": [0.0, 0.3]},
         classes=CLASSES,
-        preprocessing={"height": 8, "width": 8, "channels": 3, "max_pixels": 1_000_000},
+        preprocessing={"height": 8, "width": 8, "channels": 3, "max_pixels": 1_000_000, "colour_constancy": True},
         class_counts={"actinic keratosis": 10, "melanoma": 20, "nevus": 60, "squamous cell carcinoma": 10},
         history=[],
         training={},
@@ -75,6 +77,11 @@ def test_folders_are_judged_by_the_classes_that_are_right_for_them(spark, config
     of = document["splits"]["outside"]
     assert (of["rows"], of["columns"]) == (list(SETS), CLASSES)
     assert np.shape(of["confusion_matrix"]) == (3, 4)
+    # Each is cleaned as the bundle's preprocessing says.
+    row = scored[0]
+    pixels = decode(Path(row["path"].removeprefix("file://")).read_bytes(), 8, 8, 1_000_000)
+    expected = bundle.load(model).probabilities(under_white_light(pixels)[None])[0]
+    assert row["probabilities"] == pytest.approx(expected.tolist(), abs=1e-6)
     right = [row["predicted"] in SETS[row["label"]] for row in scored]
     assert of["accuracy"] == np.mean(right)
     assert set(of["by"]["source"]) == {"clinic", "archive"}

@@ -30,6 +30,8 @@ class Output:
 class Image:
     height: int = 128  # pixels; computed features are made for 128 x 128
     width: int = 128
+    colour_constancy: bool = False  # the colour of the light taken out: shades of gray
+    hair_removal: bool = False  # dark hairs painted over
 
     def __post_init__(self) -> None:
         _within("image.height", self.height, 8, 1024)
@@ -63,6 +65,8 @@ class Augment:
     zoom: float = 0.1  # scale drawn from [1 - zoom, 1 + zoom]
     horizontal_flip: bool = True
     vertical_flip: bool = True
+    resolution: float = 0.0  # a copy is seen at a share of its pixels a side, drawn from [1 - resolution, 1]
+    quality: int = 100  # a copy is compressed as a JPEG of a quality drawn from [quality, 100]; 100: not at all
     fill: str = "reflect"  # outside the photograph: nearest, reflect, wrap or constant (black)
 
     def __post_init__(self) -> None:
@@ -71,6 +75,8 @@ class Augment:
         _within("augment.shift", self.shift, 0, 0.5)
         _within("augment.shear", self.shear, 0, 45)
         _within("augment.zoom", self.zoom, 0, 0.9)
+        _within("augment.resolution", self.resolution, 0, 0.9)
+        _within("augment.quality", self.quality, 1, 100)
         _one_of("augment.fill", self.fill, ("nearest", "reflect", "wrap", "constant"))
 
 

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import storage
+from dermaspark.cleaning import clean
 from dermaspark.dataset import read_manifest
 from dermaspark.photographs import read_pixels
 
@@ -85,8 +86,9 @@ def from_files(surest: DataFrame, spec: Mapping[str, Any]) -> dict[str, str]:
     """PNGs as data URLs, by id, of photographs in files (columns id and path), read again as a bundle's `spec` says."""
     found = surest.withColumn("kind", F.lit("photograph"))
     read = read_pixels(found, SHOWN, spec["height"], spec["width"], spec["max_pixels"]).where("status = 'ok'")
+    shape = (spec["height"], spec["width"], 3)
     rows = {row["id"]: np.frombuffer(row["image"], np.uint8) for row in read.select("id", "image").collect()}
-    return {name: _as_url(png(one.reshape(spec["height"], spec["width"], 3))) for name, one in rows.items()}
+    return {name: _as_url(png(clean(one.reshape(shape), spec))) for name, one in rows.items()}
 
 
 def _as_url(data: bytes) -> str:

@@ -13,11 +13,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import storage
+from dermaspark.cleaning import clean
 from dermaspark.dataset import UNREADABLE, Manifest
 from dermaspark.featurising import COLUMN, STRANGENESS
 from dermaspark.photographs import images_of, in_chunks, read_pixels
-
 from dermaspark.tensorflow_worker import sparing_tensorflow
+
 ROWS_PER_BATCH = 256
 SCORES = "predicted string, probability double, probabilities array<double>, strangeness float, status string"
 REFUSED = "refused: not like the photographs that the model was trained on"
@@ -83,7 +84,8 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
     def score_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for rows in in_chunks(batches, ROWS_PER_BATCH):
             readable = np.flatnonzero(rows.column("image").is_valid().to_numpy(zero_copy_only=False))
-            images = inputs_of(rows.take(pa.array(readable)), "image", spec)
+            pixels = inputs_of(rows.take(pa.array(readable)), "image", spec)
+            images = np.array([clean(one, spec) for one in pixels], np.uint8).reshape(pixels.shape)
             probabilities, strangeness = loaded(model_url).examine(images)
             scores = score(probabilities, strangeness, classes)
             # A photograph that was not read takes a row of nulls: take() gives them for a null index.
