@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark import featurising, storage
+from dermaspark import calibration, featurising, storage
 from dermaspark.dataset import FEATURISER, digest
 from dermaspark.errors import UserError
 from dermaspark.features import Featuriser
@@ -25,7 +25,7 @@ MODEL = "model.keras"
 ENTRIES = (DOCUMENT, MODEL, FEATURISER)
 NOT_IN_DOCUMENT = ("model", "featuriser")  # files of their own
 SMALLEST = 1e-38  # a probability that a 32-bit network gave as 0
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Bundle:
     model: Any  # a Keras model: rows of the column `reads` to probabilities (n, classes), before `temperature`
     reads: str  # the dataset's column: image, uint8 (n, height, width, 3), or features, float32 (n, width)
     temperature: float  # that the logits are divided by (Guo et al. 2017), fitted on validation rows
+    thresholds: dict[str, list[float]]  # of confidence, by the risk they bring, on validation rows (`abstaining`)
     classes: list[str]
     preprocessing: dict[str, Any]  # of the dataset it was trained on
     class_counts: dict[str, int]  # training photographs: the prior it learned
@@ -60,10 +61,8 @@ class Bundle:
 
     def score(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """The same of rows of the column `reads`."""
-        logs = np.log(np.maximum(np.asarray(self._infer(rows), np.float64), SMALLEST)) / self.temperature
-        scores: NDArray[np.float64] = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
-        scores /= scores.sum(axis=1, keepdims=True)
-        return scores
+        logs = np.log(np.maximum(np.asarray(self._infer(rows), np.float64), SMALLEST))
+        return calibration.tempered(logs, self.temperature)
 
 
 def save(url: str, bundle: Bundle) -> None:

@@ -108,7 +108,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
 
 def preprocessing(image: Image, source: Input) -> dict[str, Any]:
     """All that decides a photograph's pixels; training and use share it through the bundle."""
-    return {"height": image.height, "width": image.width, "channels": 3, "max_pixels": source.max_pixels}
+    return {**to_dict(image), "channels": 3, "max_pixels": source.max_pixels}
 
 
 # ---- find and read ----
