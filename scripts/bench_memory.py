@@ -18,6 +18,8 @@ SETTINGS = {
     "preprocess": ["augment.copies=1"],
     "train": ["train.num_processes=2", "train.epochs=2", "train.batch_size=512", "train.copies_per_epoch=1"],
 }
+# A JVM's heap follows what is alive in it, not how much garbage a long run makes: as in scale.py.
+HEAP_FOLLOWS_USE = "-XX:+UseSerialGC -Xms128m -Xmn64m -XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=20"
 PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
@@ -39,6 +41,8 @@ def _run(job: str, arguments: list[str]) -> dict[str, float]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(ROOT / "conf")}
     command = ["spark-submit", "--master", "local-cluster[2,1,1024]", "--conf", "spark.executor.memory=1g"]
+    command += ["--driver-memory", "1g", "--driver-java-options", HEAP_FOLLOWS_USE]
+    command += ["--conf", f"spark.executor.extraJavaOptions={HEAP_FOLLOWS_USE}"]
     local = ["--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.driver.bindAddress=127.0.0.1"]
     command += [*local, "--conf", "spark.sql.shuffle.partitions=8", str(ROOT / "jobs" / f"{job}.py"), *arguments]
     found: dict[str, float] = {}

@@ -45,12 +45,15 @@ class Side:
         processes: int = 1,
         workers: int = 1,
         cores: int | None = None,
+        warm_up: int = 1,
     ):
         """
         role: a name in bench_roles.ROLES.
         processes: how many are started; each is a side of its own that knows nothing of the others.
         workers: how many answer to the bench: the ranks where one process starts several.
         cores: so many threads for numerical libraries; None leaves it to the role.
+        warm_up: units of work before the clock: what is only done once (graphs traced, pages read, a JVM's code
+            compiled) comes before it, and the last of them tells how long a unit takes.
         """
         self._role = role
         self._folder = tempfile.TemporaryDirectory(prefix="dermaspark-side-")
@@ -68,8 +71,8 @@ class Side:
                 for _ in range(processes):
                     self._processes.append(subprocess.Popen(command, env=environment, **streams))
                 self._accept(listener, processes * workers)
-            # What is only done once (graphs traced, pages read) comes before the clock.
-            self.last = self.take_turn(1)
+            for _ in range(warm_up):
+                self.last = self.take_turn(1)
         except EOFError:
             self._fail()
         except BaseException:

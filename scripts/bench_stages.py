@@ -26,6 +26,7 @@ CORES = 2
 EXCHANGES = (4 << 10, 4 << 20, 32 << 20)  # bytes, to fit latency and bandwidth
 EXCHANGE_ROUNDS = 10
 START_RUNS = 2  # of each launcher
+WARM_UP = 3  # units of work of a JVM, after which it has compiled what it goes through often
 
 Sides = dict[str, tuple[str, dict[str, Any], dict[str, Any]]]  # role, arguments, how it is started
 
@@ -98,7 +99,8 @@ def make_datasets(bench: Bench) -> None:
 def preprocess(bench: Bench) -> None:
     def ours(cores: int, copies: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
         output = bench.folder / f"prepared-{cores}-{copies}"
-        return "prepare", _preparing(bench, bench.configs[0], cores, [f"augment.copies={copies}"], output), {}
+        arguments = _preparing(bench, bench.configs[0], cores, [f"augment.copies={copies}"], output)
+        return "prepare", arguments, {"warm_up": WARM_UP}
 
     def bare(role: str, copies: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
         arguments = bench.given(bench.configs[0], f"augment.copies={copies}", photographs=str(bench.photographs))
@@ -184,7 +186,7 @@ def score(bench: Bench) -> None:
         with Side("make_model", given, cores=1):
             pass
         sides: Sides = {
-            "score": ("score", {**given, "output": output}, {}),
+            "score": ("score", {**given, "output": output}, {"warm_up": WARM_UP}),
             "predict from memory": ("predict", given, {"cores": CORES}),
         }
         turns = bench.compare(f"score {name}", sides)

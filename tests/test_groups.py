@@ -4,6 +4,7 @@ import random
 from itertools import pairwise
 
 import pytest
+from dermaspark import groups
 from dermaspark.errors import UserError
 from dermaspark.groups import components, read_table
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +32,13 @@ def expected(links: list[tuple[str, str]], ids: list[str]) -> dict[str, str]:
     return label
 
 
+@pytest.fixture(params=[0, groups.LINKS_OF_ONE_TASK], ids=["many", "few"])
+def of_one_task(request, monkeypatch) -> None:
+    """All links are too many for one task, or none."""
+    monkeypatch.setattr(groups, "LINKS_OF_ONE_TASK", request.param)
+
+
+@pytest.mark.usefixtures("of_one_task")
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
 def test_groups_are_connected_components_named_by_their_smallest_id(spark, links):
@@ -39,17 +47,20 @@ def test_groups_are_connected_components_named_by_their_smallest_id(spark, links
     assert grouped(spark, named, ids) == expected(named, ids)
 
 
+@pytest.mark.usefixtures("of_one_task")
 def test_a_long_chain_in_any_order_is_one_group(spark):
     ids = [f"{i:04d}" for i in range(300)]
     chain = random.Random(0).sample(ids, len(ids))
     assert set(grouped(spark, list(pairwise(chain)), ids).values()) == {"0000"}
 
 
+@pytest.mark.usefixtures("of_one_task")
 def test_a_hub_with_many_neighbours_is_one_group(spark):
     ids = [f"{i:05d}" for i in range(5000)]
     assert set(grouped(spark, [("02500", one) for one in ids], ids).values()) == {"00000"}
 
 
+@pytest.mark.usefixtures("of_one_task")
 def test_without_links_each_photograph_is_a_group(spark):
     assert grouped(spark, [], ["b", "a"]) == {"a": "a", "b": "b"}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dermaspark.photo import EXTENSIONS, Unreadable, decode, inspect
+from dermaspark.photo import EXTENSIONS, Unreadable, decode, decode_and_sketch, inspect
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -190,6 +190,27 @@ def test_a_scaled_decode_keeps_the_finest_detail_of_the_target(
         image = image.transpose(Image.Transpose.ROTATE_90)
     read = decode(encoded(image, "JPEG", quality=95, exif=oriented(6 if turned else 1)), height, width, 10**6)
     assert ((read[..., 0] > 127) == (board > 127)).mean() > 0.9
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF"])
+def test_a_sketch_is_the_whole_photograph_as_it_is_shown(format_: str, orientation: int) -> None:
+    stored = encoded(scene(600, 400), format_, exif=oriented(orientation))
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(stored))).convert("RGB")
+    seen = decode_and_sketch(stored, 32, 48, 16, MAX_PIXELS)
+    assert (seen.pixels == decode(stored, 32, 48, MAX_PIXELS)).all()
+    assert (seen.width, seen.height) == shown.size
+    wanted = pixels(shown.convert("L").resize((16, 16), Image.Resampling.BOX))
+    assert np.abs(pixels(Image.fromarray(seen.sketch)) - wanted).max() <= 3
+
+
+def test_photographs_of_one_coding_with_the_same_pixels_have_the_same_sketch() -> None:
+    image = scene(300, 200)
+    files = [encoded(image, "PNG"), encoded(image, "PNG", compress_level=1), encoded(image, "JPEG")]
+    files.append(encoded(image, "JPEG", progressive=True))  # the same coefficients
+    png, again, jpeg, progressive = (decode_and_sketch(file, 32, 32, 16, MAX_PIXELS) for file in files)
+    assert (png.sketch == again.sketch).all() and (jpeg.sketch == progressive.sketch).all()
+    assert (png.coding, jpeg.coding) == ("PNG RGB", "JPEG RGB")
 
 
 @pytest.mark.parametrize("format_", ["PNG", "WEBP", "TIFF"])

@@ -15,6 +15,9 @@ Stack: TypeAlias = NDArray[Any]  # float32 (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE), 
 # of different lesions, among 7,318 photographs, that are nearest by signature (none is).
 MIN_CORRELATION = 0.92
 MAX_RESIDUAL = 2.0  # grey levels
+# How much less alike the sketches of two photographs may be than their thumbnails, before they are no copies.
+SLACK_CORRELATION = 0.08
+SLACK_RESIDUAL = 1.0
 MAX_SCALE = 0.08  # change of a side's length: 3 % off both ends are 0.06
 MAX_SHIFT = 0.05  # half sides
 STEPS = 3
@@ -34,6 +37,14 @@ class Likeness:
         # The residual tells dark spots on plain skin apart, the correlation photographs of little contrast.
         alike: NDArray[np.bool_] = (self.correlation >= MIN_CORRELATION) & (self.residual <= MAX_RESIDUAL)
         return alike
+
+    @property
+    def may_be_copy(self) -> NDArray[np.bool_]:
+        """Of sketches: whether the photographs are worth a look at their thumbnails."""
+        likely: NDArray[np.bool_] = (self.correlation >= MIN_CORRELATION - SLACK_CORRELATION) & (
+            self.residual <= MAX_RESIDUAL + SLACK_RESIDUAL
+        )
+        return likely
 
 
 def compare(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Likeness:

@@ -11,7 +11,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from dermaspark.alignment import compare
+from dermaspark.alignment import Likeness, compare
 from dermaspark.fingerprint import THUMBNAIL_SIDE
 from dermaspark.signature import file_under_keys
 
@@ -73,26 +73,45 @@ def near_copies(photographs: DataFrame) -> NearCopies:
     distinct = same_pixels.agg(F.min(F.struct("id", "thumbnail")).alias("one"), F.count("*").alias("n"))
     distinct = distinct.select("one.*", "n", F.xxhash64("one.id").alias("number"))
     distinct = distinct.persist(StorageLevel.DISK_ONLY)
-    filed = distinct.select("number", "thumbnail").mapInArrow(_file, _FILED)
-    # Two photographs of one number (a chance of 3 in a million among 10 million) would not be compared.
-    ordered = filed.repartition("key").sortWithinPartitions("key", "signature", "number")
-    met = ordered.mapInArrow(_meet, _MET).distinct().persist(StorageLevel.DISK_ONLY)
+    met = meet(distinct).persist(StorageLevel.DISK_ONLY)
     [counted] = met.agg(F.count("b"), F.countDistinct(F.expr("if(b is null, a, null)"))).collect()
-
-    a, b = (distinct.select([F.col(c).alias(f"{c}_{side}") for c in distinct.columns]) for side in "ab")
-    pairs = met.join(a, met["a"] == a["number_a"]).join(b, met["b"] == b["number_b"])
-    confirmed = pairs.select(
-        F.least("id_a", "id_b").alias("id_a"),
-        F.greatest("id_a", "id_b").alias("id_b"),
-        F.expr("n_a * n_b").alias("pairs"),
-        F.expr("if(id_a < id_b, thumbnail_a, thumbnail_b)").alias("thumbnail_a"),
-        F.expr("if(id_a < id_b, thumbnail_b, thumbnail_a)").alias("thumbnail_b"),
-    ).mapInArrow(_confirm, _CONFIRMED)
+    confirmed = confirm(laid_side_by_side(met, distinct))
     confirmed = confirmed.persist(StorageLevel.DISK_ONLY)
     confirmed.count()
     met.unpersist()
     distinct.unpersist()
     return NearCopies(confirmed, candidates=counted[0], crowded=counted[1])
+
+
+def meet(photographs: DataFrame) -> DataFrame:
+    """Pairs of numbers (a, b) that stand under one key and differ little; (a, null) for a crowded photograph.
+
+    Args:
+        photographs: columns number and thumbnail.
+    """
+    filed = photographs.select("number", "thumbnail").mapInArrow(_file, _FILED)
+    # Two photographs of one number (a chance of 3 in a million among 10 million) would not be compared.
+    ordered = filed.repartition("key").sortWithinPartitions("key", "signature", "number")
+    return ordered.mapInArrow(_meet, _MET).distinct()
+
+
+def laid_side_by_side(met: DataFrame, photographs: DataFrame) -> DataFrame:
+    """The pairs of `met` as columns id_a < id_b, pairs (of photographs), thumbnail_a and thumbnail_b.
+
+    Args:
+        met: what `meet` gave.
+        photographs: columns number, id, thumbnail and n, for how many photographs each stands.
+    """
+    names = ("number", "id", "thumbnail", "n")
+    a, b = (photographs.select([F.col(name).alias(f"{name}_{side}") for name in names]) for side in "ab")
+    pairs = met.join(a, met["a"] == a["number_a"]).join(b, met["b"] == b["number_b"])
+    return pairs.select(
+        F.least("id_a", "id_b").alias("id_a"),
+        F.greatest("id_a", "id_b").alias("id_b"),
+        F.expr("n_a * n_b").alias("pairs"),
+        F.expr("if(id_a < id_b, thumbnail_a, thumbnail_b)").alias("thumbnail_a"),
+        F.expr("if(id_a < id_b, thumbnail_b, thumbnail_a)").alias("thumbnail_b"),
+    )
 
 
 _FILED = "number long, key long, signature long, whole boolean"
@@ -156,10 +175,30 @@ def _crowded(number: NDArray[np.int64], key: NDArray[np.int64]) -> NDArray[np.in
     return number[NEIGHBOURS + 1 :][many]
 
 
+def confirm(pairs: DataFrame) -> DataFrame:
+    """Of pairs laid side by side those that are copies: id_a, id_b, pairs, correlation and residual."""
+    return pairs.mapInArrow(_confirm, _CONFIRMED)
+
+
+def may_be_copies(pairs: DataFrame) -> DataFrame:
+    """Of pairs of sketches, laid side by side, those whose thumbnails are worth comparing: id_a and id_b."""
+
+    def keep(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for chunk in _chunks(batches):
+            likely = _compare(chunk).may_be_copy
+            yield chunk.select(["id_a", "id_b"]).filter(pa.array(likely))
+
+    return pairs.mapInArrow(keep, "id_a string, id_b string")
+
+
+def _compare(pairs: pa.RecordBatch) -> Likeness:
+    return compare(_thumbnails(pairs.column("thumbnail_a")), _thumbnails(pairs.column("thumbnail_b")))
+
+
 def _confirm(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Of candidate pairs with their thumbnails, those that are copies: _CONFIRMED."""
     for chunk in _chunks(batches):
-        likeness = compare(_thumbnails(chunk.column("thumbnail_a")), _thumbnails(chunk.column("thumbnail_b")))
+        likeness = _compare(chunk)
         columns = [*(chunk.column(name) for name in ("id_a", "id_b", "pairs"))]
         columns += [pa.array(likeness.correlation), pa.array(likeness.residual)]
         names = ["id_a", "id_b", "pairs", "correlation", "residual"]

@@ -57,10 +57,15 @@ def fingerprint(data: bytes, max_pixels: int) -> Fingerprint:
         red=red,
         green=green,
         blue=blue,
-        byte_hash=hashlib.blake2b(data, digest_size=16).hexdigest(),
+        byte_hash=hash_bytes(data),
         pixel_hash=hash_pixels(pixels),
         thumbnail=np.rint(small @ LUMA).astype(np.uint8).tobytes(),
     )
+
+
+def hash_bytes(data: bytes) -> str:
+    """BLAKE2b-128 of a file's content."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def hash_pixels(pixels: NDArray[np.uint8]) -> str:

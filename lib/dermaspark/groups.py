@@ -1,28 +1,34 @@
 """Groups: photographs that are linked, by being copies or by a table of lesions or patients, in any number of steps."""
 
-import logging
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import reduce
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from dermaspark.errors import UserError
 from dermaspark.storage import exists
 
-log = logging.getLogger("dermaspark")
-
 GROUP_COLUMNS = ("group", "lesion_id")
-NO_EDGES = (0, None)  # their checksum
+LINKS_OF_ONE_TASK = 50_000  # some 20 MB
+Checksum = tuple[int, Decimal | None]
+NO_EDGES: Checksum = (0, None)
 
 
 def components(links: DataFrame, photographs: DataFrame) -> DataFrame:
     """The connected component of each photograph, named by the smallest id in it.
 
-    The two-phase algorithm of Kiveris et al. ("Connected Components in MapReduce and Beyond", 2014): every
-    round links each photograph's neighbours to the smallest among them, first the larger ones and then the
-    smaller ones, until only stars are left; a chain of n takes about log n rounds.
+    One task joins up to LINKS_OF_ONE_TASK links. More are joined by the two-phase algorithm of Kiveris et al.
+    ("Connected Components in MapReduce and Beyond", 2014): every round links each photograph's neighbours to the
+    smallest among them, first the larger ones and then the smaller ones, until only stars are left; a chain of n
+    takes about log n rounds.
 
     Args:
         links: columns id_a and id_b, in any order and number; ids that `photographs` has.
@@ -33,13 +39,12 @@ def components(links: DataFrame, photographs: DataFrame) -> DataFrame:
     """
     edges = links.select(F.least("id_a", "id_b").alias("low"), F.greatest("id_a", "id_b").alias("high"))
     edges = _cut(edges.where("low < high").distinct())
-    before: tuple[int, Decimal | None] = NO_EDGES
-    rounds = 0
-    while (now := _checksum(edges)) != before:
-        before = now
+    now, before = _checksum(edges), NO_EDGES
+    if now[0] <= LINKS_OF_ONE_TASK:
+        edges, before = edges.coalesce(1).mapInArrow(_join_up, "low string, high string"), now
+    while now != before:
         edges = _cut(_small_star(_large_star(edges)))
-        rounds += 1
-    log.debug("connected components: %d rounds", rounds)
+        now, before = _checksum(edges), now
     named = edges.select(F.col("high").alias("id"), F.col("low").alias("group"))
     return photographs.select("id").join(named, "id", "left").select("id", F.coalesce("group", "id").alias("group"))
 
@@ -103,6 +108,22 @@ def _quoted(name: str) -> Column:
     return F.col("`" + name.replace("`", "``") + "`")
 
 
+def _join_up(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Links (low, high) in any number, as stars: each photograph with the smallest of its component."""
+    links = pa.Table.from_batches([pa.record_batch(batch.columns, _LINKS) for batch in batches], _LINKS)
+    ids = pc.unique(pa.chunked_array([*links["low"].chunks, *links["high"].chunks], pa.string()))
+    ids = ids.take(pc.sort_indices(ids))  # by their bytes, as Spark does
+    low, high = (pc.index_in(links[name], ids).to_numpy() for name in ("low", "high"))
+    graph = coo_array((np.ones(len(low), np.int8), (low, high)), (len(ids), len(ids)))
+    _, component = connected_components(graph, directed=False)
+    _, first, of = np.unique(component, return_index=True, return_inverse=True)
+    named = pa.table([ids.take(first[of]), ids], _LINKS)
+    yield from named.filter(pc.less(named["low"], named["high"])).to_batches()
+
+
+_LINKS = pa.schema([("low", pa.string()), ("high", pa.string())])
+
+
 def _large_star(edges: DataFrame) -> DataFrame:
     """Each photograph's larger neighbours are linked to its smallest neighbour, or to itself."""
     both = edges.union(edges.select("high", "low")).toDF("centre", "other")
@@ -128,7 +149,7 @@ def _cut(edges: DataFrame) -> DataFrame:
     return edges.checkpoint() if kept else edges.localCheckpoint(storageLevel=StorageLevel.DISK_ONLY_2)
 
 
-def _checksum(edges: DataFrame) -> tuple[int, Decimal | None]:
+def _checksum(edges: DataFrame) -> Checksum:
     [row] = edges.agg(F.count("*"), F.sum(F.xxhash64("low", "high").cast("decimal(20,0)"))).collect()
     return row[0], row[1]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from dermaspark import storage
-from dermaspark.fingerprint import Fingerprint, fingerprint
-from dermaspark.photo import Unreadable, decode
+from dermaspark.fingerprint import THUMBNAIL_SIDE, Fingerprint, fingerprint, hash_bytes
+from dermaspark.photo import Unreadable, decode, decode_and_sketch
 
 MAX_FILE_BYTES = 2**30  # a larger "photograph" is set aside before it is read
 PHOTOGRAPHS_PER_BATCH = 64  # in memory at a time, in each Python worker
@@ -22,6 +22,8 @@ Measure = Callable[[bytes], Mapping[str, Any]]  # of a file's content; raises Un
 _ARROW = {"long": pa.int64(), "string": pa.string(), "double": pa.float64(), "binary": pa.binary()}
 PIXELS = {"image": "binary"}
 _SQL: dict[Any, str] = {int: "long", int | None: "long", str: "string", float: "double", bytes: "binary"}
+# What tells whether a photograph may be a copy: its size in pixels, format and mode, and it in small.
+SKETCH = {"size": "string", "coding": "string", "byte_hash": "string", "sketch": "binary"}
 FINGERPRINT = {field.name: _SQL[field.type] for field in fields(Fingerprint)}
 
 
@@ -60,7 +62,10 @@ def in_chunks(batches: Iterable[pa.RecordBatch], rows: int = PHOTOGRAPHS_PER_BAT
 
 def images_of(column: pa.Array, height: int, width: int) -> NDArray[np.uint8]:
     """uint8 (n, height, width, 3) of a column of `PIXELS`."""
-    return np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, height, width, 3)
+    size = height * width * 3
+    fixed = column.cast(pa.binary(size))
+    pixels = np.frombuffer(fixed.buffers()[1], np.uint8, len(fixed) * size, fixed.offset * size)
+    return pixels.reshape(-1, height, width, 3)
 
 
 def measure_one(path: str, kind: str, measure: Measure) -> tuple[str, Mapping[str, Any]]:
@@ -95,11 +100,17 @@ def read_pixels(found: DataFrame, total: int, height: int, width: int, max_pixel
     return measure_all(found, total, PIXELS, measure)
 
 
-def read_both(found: DataFrame, total: int, height: int, width: int, max_pixels: int) -> DataFrame:
-    """Pixels and fingerprint of each photograph, from one reading of the file."""
+def read_and_sketch(found: DataFrame, total: int, height: int, width: int, max_pixels: int) -> DataFrame:
+    """Pixels of each photograph and the fields of SKETCH, from one reading and one decoding of the file."""
 
     def measure(data: bytes) -> dict[str, Any]:
-        pixels = decode(data, height, width, max_pixels).tobytes()
-        return {"image": pixels, **asdict(fingerprint(data, max_pixels))}
+        seen = decode_and_sketch(data, height, width, THUMBNAIL_SIDE, max_pixels)
+        return {
+            "image": seen.pixels.tobytes(),
+            "size": f"{seen.width}x{seen.height}",
+            "coding": seen.coding,
+            "byte_hash": hash_bytes(data),
+            "sketch": seen.sketch.tobytes(),
+        }
 
-    return measure_all(found, total, {**PIXELS, **FINGERPRINT}, measure)
+    return measure_all(found, total, {**PIXELS, **SKETCH}, measure)

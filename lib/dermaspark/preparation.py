@@ -9,8 +9,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import catalog, featurising, policy, storage
-from dermaspark.audit import link, source_and_class
+from dermaspark.audit import source_and_class
 from dermaspark.config import Config, Image, Input, Split, to_dict
+from dermaspark.copies import star
 from dermaspark.dataset import (
     ENTRIES,
     LEFT_OUT,
@@ -23,9 +24,10 @@ from dermaspark.dataset import (
     write_manifest,
 )
 from dermaspark.errors import UserError
-from dermaspark.groups import read_labels, read_table
-from dermaspark.photographs import read_both, read_pixels
+from dermaspark.groups import components, read_labels, read_table
+from dermaspark.photographs import read_and_sketch, read_pixels
 from dermaspark.split import NOT_IN_FOLDS, Scheme, assign
+from dermaspark.suspects import link_copies
 from dermaspark.writing import OWN_COLUMNS, expand_rows, write_rows
 
 log = logging.getLogger("dermaspark")
@@ -51,7 +53,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     found = catalog.find(spark, folders).persist(StorageLevel.DISK_ONLY)
     total = count_found(found, len(folders))
     naive = config.split.policy == "as_published"
-    read = read_pixels if naive else read_both
+    read = read_pixels if naive else read_and_sketch
     size = (config.image.height, config.image.width, config.input.max_pixels)
     photographs = read(found.where("kind != 'other'"), total, *size).persist(StorageLevel.DISK_ONLY)
     unreadable = set_aside(photographs, total, config.input.max_bad_fraction, url)
@@ -62,9 +64,10 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     members = relabel(spark, readable.select("id", "image_id", "given_split", "class_name"), config.split.relabel)
     judged = policy.judge(members.join(groups, "id"), config.split.policy).persist(StorageLevel.DISK_ONLY)
     splits = divide(judged, config.split).persist(StorageLevel.DISK_ONLY)
-    left_out = leave_out(splits, readable, url)
-    class_counts = count_classes(splits)
-    classes = catalog.class_names(count_given(splits))
+    leave_out(splits, readable, url)
+    census = take_census(splits)
+    class_counts, left_out = count_classes(census), count_by(census, "reason")
+    classes = catalog.class_names(count_given(census))
     counts = {split: sum(class_counts[split].values()) for split in SPLITS}
     log.info("split: %s, left out %d", ", ".join(f"{s} {n}" for s, n in counts.items()), sum(left_out.values()))
 
@@ -94,7 +97,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
         counts={"found": total, **counts, "left_out": sum(left_out.values()), "unreadable": unreadable},
         class_counts=class_counts,
         protocol={
-            **protocol(judged, config, table is not None),
+            **protocol(census, config, table is not None),
             "left_out": left_out,
             "source": source_and_class(readable, table),
         },
@@ -138,8 +141,8 @@ def set_aside(photographs: DataFrame, total: int, max_bad_fraction: float, url: 
     bad = photographs.where("status != 'ok'")
     bad = bad.select("id", "path", "source", "given_split", "class_name", F.col("status").alias("reason"))
     bad.coalesce(1).sort("id").write.parquet(storage.join(url, UNREADABLE))
-    n = bad.count()
-    first = bad.sort("id").first()
+    [row] = bad.agg(F.count("*").alias("n"), F.min(F.struct("id", "path", "reason")).alias("first")).collect()
+    n, first = int(row["n"]), row["first"]
     if first:
         log.warning("set aside %d of %d photographs, e.g. %s: %s", n, total, first["path"], first["reason"])
     if first and n > max_bad_fraction * total:
@@ -155,7 +158,11 @@ def set_aside(photographs: DataFrame, total: int, max_bad_fraction: float, url: 
 
 def find_groups(readable: DataFrame, table: DataFrame | None, config: Config) -> DataFrame:
     """`id` and `group`: photographs that are copies of one another, or of one group of the table."""
-    return link(readable, table, config.audit.near_copies).groups
+    links = link_copies(readable, config.audit.near_copies, config.input.max_pixels)
+    if table is not None:
+        named = readable.select("id", "image_id").join(table.select("image_id", "group"), "image_id")
+        links = links.union(star(named, "group"))
+    return components(links, readable)
 
 
 def relabel(spark: SparkSession, members: DataFrame, path: str | None) -> DataFrame:
@@ -187,50 +194,56 @@ def divide(judged: DataFrame, settings: Split) -> DataFrame:
     return joined.withColumn("reason", reason)
 
 
-def leave_out(splits: DataFrame, readable: DataFrame, url: str) -> dict[str, int]:
-    """Write the table of photographs that were left out; return how many for each reason."""
+def leave_out(splits: DataFrame, readable: DataFrame, url: str) -> None:
+    """Write the table of photographs that were left out."""
     gone = splits.where("reason is not null").select("id", "group", "given_split", "class_name", "reason")
     gone = gone.join(readable.select("id", "path", "source"), "id")
     gone.coalesce(1).sort("id").write.parquet(storage.join(url, LEFT_OUT))
-    return {row["reason"]: row["count"] for row in sorted(gone.groupBy("reason").count().collect())}
 
 
-def count_classes(splits: DataFrame) -> dict[str, dict[str, int]]:
-    counted = splits.where("reason is null").groupBy("split", "class_name").count()
+def take_census(splits: DataFrame) -> pd.DataFrame:
+    """Photographs, and groups, by all that is counted of them: a row for each class, split, reason and leak."""
+    by = splits.groupBy("given_split", "class_name", "split", "reason", "leaked")
+    named = F.count_if(F.col("id") == F.col("group"))  # each group by one of its photographs
+    return by.agg(F.count("*").alias("photographs"), named.alias("groups")).toPandas()
+
+
+def count_by(census: pd.DataFrame, *columns: str) -> dict[Any, int]:
+    """Photographs by the values of columns, sorted, where none of them is null."""
+    counted = census.groupby(columns[0] if len(columns) == 1 else list(columns))["photographs"].sum()
+    return {key: int(n) for key, n in counted.items()}
+
+
+def count_classes(census: pd.DataFrame) -> dict[str, dict[str, int]]:
     result: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
-    for row in sorted(counted.collect()):
-        result[row["split"]][row["class_name"]] = row["count"]
+    for (split, name), n in count_by(census, "split", "class_name").items():
+        result[split][name] = n
     return result
 
 
-def count_given(splits: DataFrame) -> dict[tuple[str, str], int]:
+def count_given(census: pd.DataFrame) -> dict[tuple[str, str], int]:
     """Photographs by the split that their folder gives them and class: what the classes are taken from."""
-    rows = splits.where("reason is null").groupBy("given_split", "class_name").count().collect()
-    return {(row["given_split"], row["class_name"]): row["count"] for row in rows}
+    return count_by(census[census["reason"].isna()], "given_split", "class_name")
 
 
-def protocol(judged: DataFrame, config: Config, has_table: bool) -> dict[str, Any]:
+def protocol(census: pd.DataFrame, config: Config, has_table: bool) -> dict[str, Any]:
     """What the figures rest on, for every report."""
     settings = config.split
-    test = F.col("given_split") == "test"
-    row = judged.agg(
-        F.count_distinct("group").alias("groups"),
-        F.count_if(test).alias("test"),
-        F.count_if(test & F.col("leaked")).alias("leaked"),
-    ).collect()[0]
+    test = census[census["given_split"] == "test"]
+    tested, leaked = int(test["photographs"].sum()), int(test["photographs"][test["leaked"]].sum())
     linked = ["copies", *(["near copies"] * config.audit.near_copies), *(["the groups table"] * has_table)]
     result = {
         "policy": settings.policy,
         "description": policy.DESCRIPTIONS[settings.policy],
         "grouped_by": [] if settings.policy == "as_published" else linked,
-        "groups": row["groups"],
+        "groups": int(census["groups"].sum()),
     }
     if settings.folds:
         result |= {"folds": settings.folds, "fold": settings.fold}
-    if settings.policy != "as_published" and row["test"]:
-        result["test_photographs_sharing_a_group_with_training_as_published"] = row["leaked"]
-        unclean = row["leaked"] if settings.policy == "keep" else 0
-        result["share_of_test_photographs_that_are_clean"] = 1 - unclean / row["test"]
+    if settings.policy != "as_published" and tested:
+        result["test_photographs_sharing_a_group_with_training_as_published"] = leaked
+        unclean = leaked if settings.policy == "keep" else 0
+        result["share_of_test_photographs_that_are_clean"] = 1 - unclean / tested
     return result
 
 

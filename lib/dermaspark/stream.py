@@ -3,14 +3,14 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from dermaspark.dataset import DataFile, check_content, check_size
-from dermaspark.plan import RankPlan
+from dermaspark.plan import Piece, RankPlan
 from dermaspark.storage import join
 
 with warnings.catch_warnings():
@@ -18,7 +18,9 @@ with warnings.catch_warnings():
     from petastorm import make_batch_reader
 
 
-Rows = tuple[NDArray[Any], NDArray[np.int32]]  # inputs and labels
+class Rows(NamedTuple):
+    inputs: NDArray[Any]  # (n, ...), as a Batch has them
+    labels: NDArray[np.int32]  # (n,)
 
 
 @dataclass(frozen=True)
@@ -43,42 +45,64 @@ class Stream:
         Raises:
             UserError: a file of the dataset is missing, damaged or not the one that the manifest names.
         """
-        rows = self._rows(plan)
-        held: list[Rows] = []
+        blocks = self._blocks(plan)
+        left = np.empty(0, np.int64)  # rows of the block that are still to come
         for wanted in plan.batch_rows:
             inputs = np.zeros((plan.batch_size, *self.shape), self.dtype)
             labels = np.zeros(plan.batch_size, np.int32)
             filled = 0
             while filled < wanted:
-                block_inputs, block_labels = held.pop() if held else next(rows)
-                take = min(wanted - filled, len(block_labels))
-                inputs[filled : filled + take] = block_inputs[:take]
-                labels[filled : filled + take] = block_labels[:take]
-                if take < len(block_labels):
-                    held.append((block_inputs[take:], block_labels[take:]))
-                filled += take
+                if not len(left):
+                    block, left = next(blocks)
+                taken, left = left[: wanted - filled], left[wanted - filled :]
+                here = slice(filled, filled + len(taken))
+                block.inputs.take(taken, 0, inputs[here], mode="clip")  # numpy buffers what it checks
+                labels[here] = block.labels[taken]
+                filled = here.stop
             yield Batch(inputs, labels, (np.arange(plan.batch_size) < wanted).astype(np.float32))
 
-    def _rows(self, plan: RankPlan) -> Iterator[Rows]:
-        """The rows of each block in the block's order."""
-        files = self._files([piece.file for block in plan.blocks for piece in block])
-        for block, order in zip(plan.blocks, plan.orders, strict=True):
-            parts = [(piece, next(files)) for piece in block]
-            inputs = np.concatenate([inputs[piece.start : piece.stop] for piece, (inputs, _) in parts])
-            labels = np.concatenate([labels[piece.start : piece.stop] for piece, (_, labels) in parts])
-            yield inputs[order], labels[order]
+    def _blocks(self, plan: RankPlan) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
+        """Each block's rows as they stand, and in which order they are wanted."""
+        groups = self._groups([piece.file for block in plan.blocks for piece in block])
+        for pieces, order in zip(plan.blocks, plan.orders, strict=True):
+            block = Rows(np.empty((len(order), *self.shape), self.dtype), np.empty(len(order), np.int32))
+            start = 0
+            for piece in pieces:
+                here = slice(start, start + piece.rows)
+                self._fill(Rows(block.inputs[here], block.labels[here]), piece, groups)
+                start = here.stop
+            yield block, order
 
-    def _files(self, indices: list[int]) -> Iterator[Rows]:
-        """The rows of each file, whole, in the order asked for."""
+    def _fill(self, rows: Rows, piece: Piece, groups: Iterator[Any]) -> None:
+        """Rows of a piece, from the row groups of its file, all of which are taken."""
+        file = self.files[piece.file]
+        self._verify(file)
+        first = 0  # of a group, in the file
+        while first < file.rows:
+            group = next(groups)
+            end = first + len(group.label)
+            low, high = max(piece.start, first), min(piece.stop, end)
+            if low < high:
+                here, there = slice(low - piece.start, high - piece.start), slice(low - first, high - first)
+                rows.labels[here] = group.label[there]
+                self._copy(getattr(group, self.column)[there], rows.inputs[here])
+            first = end
+
+    def _copy(self, values: Any, inputs: NDArray[Any]) -> None:
+        if self.column != "image":
+            inputs[:] = np.asarray(values, self.dtype).reshape(inputs.shape)
+            return
+        for row, value in zip(inputs.reshape(len(inputs), -1), values, strict=True):
+            row[:] = np.frombuffer(value, np.uint8)
+
+    def _groups(self, indices: list[int]) -> Iterator[Any]:
+        """The row groups of the files, in the order asked for."""
         if not indices:
             return
         self._find([self.files[index] for index in indices])
         urls = [join(self.url, self.files[index].path) for index in indices]
         with self._open(urls, indices) as reader:
-            groups = iter(reader)
-            for index in indices:
-                self._verify(self.files[index])
-                yield self._join_groups(groups, self.files[index].rows)
+            yield from reader
 
     def _open(self, urls: list[str], indices: list[int]) -> Any:
         """Petastorm's reader of whole files. It reads their footers now, before their content is verified."""
@@ -96,17 +120,6 @@ class Stream:
             for index in indices:  # whichever is to blame is named
                 self._verify(self.files[index])
             raise
-
-    def _join_groups(self, groups: Iterator[Any], rows: int) -> Rows:
-        inputs, labels, n = [], [], 0
-        while n < rows:
-            group = next(groups)
-            values = getattr(group, self.column)
-            flat = np.frombuffer(b"".join(values), np.uint8) if self.column == "image" else values
-            inputs.append(np.asarray(flat, self.dtype).reshape(-1, *self.shape))
-            labels.append(np.asarray(group.label, np.int32))
-            n += len(labels[-1])
-        return np.concatenate(inputs), np.concatenate(labels)
 
     def _find(self, files: list[DataFile]) -> None:
         """Look for every file before petastorm opens the first, in case one is missing or cut short."""

@@ -1,0 +1,57 @@
+"""What sketches leave to be decoded in full is enough: the same groups as the audit's, and nothing else is decoded."""
+
+import io
+import logging
+
+import pytest
+from dermaspark import audit, catalog
+from dermaspark.groups import components
+from dermaspark.photographs import fingerprint_all, read_and_sketch
+from dermaspark.suspects import link_copies
+from disguise import DISGUISES, jpeg, lesion
+from PIL import Image
+
+MANY = 10**9
+
+
+def png(data: bytes) -> bytes:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def find(spark, tmp_path):
+    """Photographs in one class folder, by name, as the catalog finds them."""
+
+    def found(photographs: dict[str, bytes]):
+        folder = tmp_path / "set" / "nevus"
+        folder.mkdir(parents=True)
+        for name, data in photographs.items():
+            (folder / name).write_bytes(data)
+        return catalog.find(spark, catalog.class_folders(catalog.sources(str(folder.parent))))
+
+    return found
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_groups_are_the_audits(find, near):
+    photographs = {f"{seed}.jpg": jpeg(lesion(seed)) for seed in range(30)}
+    photographs |= {f"1 {i}.jpg": jpeg(how(lesion(1))) for i, how in enumerate(DISGUISES.values())}
+    photographs |= {"again.jpg": photographs["2.jpg"], "tail.jpg": photographs["3.jpg"] + b"more"}
+    photographs |= {"4.png": png(photographs["4.jpg"]), "5.png": png(photographs["5.jpg"])}
+    flat = {f"flat {quality}.jpg": jpeg(Image.new("RGB", (300, 225), (90, 80, 70)), quality) for quality in (90, 60)}
+    found = find(photographs | flat)
+    whole, sketched = fingerprint_all(found, 50, MANY).persist(), read_and_sketch(found, 50, 64, 64, MANY).persist()
+    wanted = {tuple(row) for row in audit.link(whole, None, near).groups.collect()}
+    assert {tuple(row) for row in components(link_copies(sketched, near, MANY), sketched).collect()} == wanted
+    linked = 4 + (len(DISGUISES) // 2 if near else 0)
+    assert len({group for _, group in wanted}) <= len(wanted) - linked
+
+
+def test_photographs_like_no_other_are_not_decoded_in_full(find, caplog):
+    found = find({f"{seed}.jpg": jpeg(lesion(seed)) for seed in range(20)} | {"same.jpg": jpeg(lesion(3))})
+    with caplog.at_level(logging.INFO, "dermaspark"):
+        links = link_copies(read_and_sketch(found, 21, 64, 64, MANY).persist(), near=True, max_pixels=MANY)
+    assert "decoding 0 photographs" in caplog.text
+    assert [tuple(row) for row in links.collect()] == [("set/nevus/3.jpg", "set/nevus/same.jpg")]
