@@ -1,7 +1,7 @@
 # What a person or CI runs. Every variable can be set on the command line: make demo MASTER=spark://host:7077
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos scale lint audit-deps audit bench crossval evaluate lock clean
+.PHONY: help setup demo test chaos scale lint audit-deps audit bench crossval ablation evaluate lock clean
 
 MASTER ?= local[2]
 DATA   ?= runs/demo/dataset
@@ -60,6 +60,10 @@ crossval: setup ## grouped cross-validation of INPUT, into OUT [GROUPS_CSV=table
 	@$(SUBMIT) jobs/crossval.py --config '$(CONFIG)' input.path='$(INPUT)' output.path='$(OUT)' \
 	  $(if $(GROUPS_CSV),input.groups='$(GROUPS_CSV)') $(ARGS)
 
+ablation: setup ## cross-validation of INPUT with each option switched on alone, into OUT [GROUPS_CSV=table.csv] (ARGS='--only ...')
+	@python scripts/ablation.py --master '$(MASTER)' --input '$(INPUT)' --out '$(OUT)' \
+	  $(if $(GROUPS_CSV),--groups '$(GROUPS_CSV)') $(ARGS)
+
 evaluate: setup ## score DATA with MODEL into REPORT (ARGS goes to the job)
 	@$(SUBMIT) jobs/evaluate.py data.path='$(DATA)' model.path='$(MODEL)' report.path='$(REPORT)' $(ARGS)
 
@@ -69,6 +73,7 @@ UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate
 lock: ## pin and hash anew what pyproject.toml asks for (needs uv)
 	@$(UV_COMPILE) --group build -o requirements-build.lock
 	@$(UV_COMPILE) --group dev -c requirements-build.lock -o requirements.lock pyproject.toml
+	@sed -n 's/^pretrained = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(UV_COMPILE) -o requirements-pretrained.lock -
 
 clean: ## remove what was made here: .venv, runs and caches (the built wheels stay in the user's cache)
 	@rm -rf .venv runs spark-warehouse metastore_db derby.log .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -2,7 +2,7 @@
 
     python scripts/audit_dependencies.py [options of pip-audit, e.g. --vulnerability-service osv]
 
-What is looked up is what gets installed: both lock files, and Horovod and petastorm, which are built here. Exit
+What is looked up is what gets installed: the lock files, and Horovod and petastorm, which are built here. Exit
 status 0 when every package was looked up and no advisory is known but accepted ones.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from build_wheels import VERSION_AND_SHA256
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements-build.lock", "requirements.lock")
+LOCKS = ("requirements-build.lock", "requirements.lock", "requirements-pretrained.lock")
 ACCEPTED = Path(__file__).with_name("accepted_advisories.txt")
 PIP_AUDIT_FOUND_SOMETHING = 1
 LONGEST_REASON = 200  # characters

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dermaspark import bundle, scoring, storage
+from dermaspark.cleaning import clean
 from dermaspark.errors import UserError
 from dermaspark.explanation import occlusion
 from dermaspark.photo import Unreadable, decode
@@ -55,7 +56,7 @@ def explain(model: str, photo: str, out: str, class_name: str | None = None) -> 
     if class_name is not None and class_name not in classes:
         raise UserError(f"{class_name}: no class of the model; it has {', '.join(classes)}")
     try:
-        image = decode(storage.read_bytes(photo_url), spec["height"], spec["width"], spec["max_pixels"])
+        image = clean(decode(storage.read_bytes(photo_url), spec["height"], spec["width"], spec["max_pixels"]), spec)
     except FileNotFoundError as error:
         raise UserError(f"{photo_url}: no such file") from error
     except Unreadable as error:

@@ -62,6 +62,19 @@ def test_no_test_photograph_moves_the_threshold() -> None:
         assert abstaining.fit(splits, 0.1) == {"wanted_risk": 0.1, "threshold": None, "fitted_on": None}
 
 
+def test_a_bundle_keeps_enough_to_fit_any_risk_on_its_validation_photographs() -> None:
+    truth, probabilities = scored("val", 1000)
+    halves = [abstaining.count(truth[part], probabilities[part]) for part in (slice(300), slice(300, None))]
+    kept = abstaining.thresholds(sum(halves))
+    assert (np.diff(kept["risk"]) < 0).all() and (np.diff(kept["threshold"]) > 0).all()
+    test = {"test": known(*scored("test", 1000))}
+    for risk in (0.0, 0.02, 0.1, 0.3, 1.0):
+        assert abstaining.fit(test, risk, kept) == abstaining.fit({"val": known(truth, probabilities)}, risk)
+    assert abstaining.fit(test, 1.0, kept)["threshold"] == 0
+    nothing = abstaining.thresholds(abstaining.count(truth[:0], probabilities[:0]))
+    assert abstaining.fit({"val": test["test"]}, 0.1, nothing)["fitted_on"] is None
+
+
 def test_a_risk_that_is_out_of_reach_gives_null() -> None:
     always_wrong = np.ones(20, np.int64), np.tile([0.8, 0.1, 0.1], (20, 1))
     fitted = abstaining.fit({"val": known(*always_wrong)}, 0.1)

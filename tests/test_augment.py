@@ -176,3 +176,21 @@ def test_copies_made_together_are_those_made_alone(fill, seed, shape):
     together = augment_all(image, ranges, seed, "a", range(5))
     for copy, made in enumerate(together):
         np.testing.assert_array_equal(made, augment(image, ranges, seed, "a", copy))
+
+
+def test_wear_takes_away_detail_within_its_range_and_nothing_else() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 48, 3)).astype(np.uint8)
+    fewer = [augment(noise, Ranges(resolution=0.75), 3, "a.jpg", copy) for copy in range(1, 9)]
+    assert len({one.tobytes() for one in fewer}) == 8
+    for one in fewer:
+        assert one.std() < noise.std() and abs(one.mean() - noise.mean()) < 2
+    smooth = photograph(64, 48)
+    near, far = (augment(smooth, Ranges(quality=quality), 3, "a.jpg", 1) for quality in (95, 5))
+    assert 0 < np.abs(near - smooth.astype(int)).mean() < np.abs(far - smooth.astype(int)).mean() < 30
+
+
+def test_wear_leaves_the_other_draws_alone() -> None:
+    image = photograph(40, 40)
+    plain = augment(image, Ranges(rotation=180, shift=0.1), 3, "a.jpg", 2)
+    worn = augment(image, Ranges(rotation=180, shift=0.1, quality=98), 3, "a.jpg", 2)
+    assert 0 < np.abs(worn - plain.astype(int)).mean() < 10

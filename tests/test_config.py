@@ -17,7 +17,8 @@ from dermaspark.errors import UserError
         ("train.epochs=many", "train.epochs: Value 'many'"),
         ("train.epochs=1.5", "train.epochs: Value '1.5'"),
         ("train.epochs=0", "train.epochs=0: must lie between"),
-        ("train=3", "train: "),
+        ("train=3", "train: is a section, not 3; name its keys, as train.num_processes"),
+        ("=3", "=3: expected"),
         ("overwrite=maybe", "overwrite: Value 'maybe'"),
         ("augment.fill=mirror", "augment.fill=mirror: must be one of"),
         ("network.hidden=[64, wide]", "network.hidden[1]: Value 'wide'"),
@@ -57,6 +58,23 @@ def test_a_file_and_then_the_command_line_go_over_the_defaults(configure, tmp_pa
     assert (config.train.epochs, config.train.batch_size, config.train.num_processes) == (7, 64, 2)
     with pytest.raises(UserError, match="no.yaml: can't read"):
         configure("--config", "no.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("train: 5", "train: is a section, not 5"),
+        ("train: null", "train: is a section, not None"),
+        ("input: {path: " + "[" * 2000 + "]" * 2000 + "}", "not YAML"),
+        ("input: !!python/object/apply:os.mkdir [planted]", "not YAML"),
+    ],
+)
+def test_a_mistake_in_a_file_is_refused_by_name(configure, tmp_path, monkeypatch, text, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"mine.yaml: {named}"):
+        configure("--config", "mine.yaml")
+    assert not (tmp_path / "planted").exists()
 
 
 def test_the_default_file_holds_the_defaults():

@@ -6,8 +6,10 @@ import io
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from conftest import picture as drawn
 from dermaspark import mistakes
 from dermaspark.dataset import read_manifest
+from dermaspark.photo import decode
 from dermaspark.storage import join
 from PIL import Image
 
@@ -53,6 +55,19 @@ def test_the_picture_is_the_photographs_own_pixels(spark, dataset, split, kept_i
         scheme, data = picture.split(",")
         assert scheme == "data:image/png;base64"
         assert np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).tobytes() == pixels[name]
+
+
+def test_photographs_that_no_dataset_holds_are_read_again_from_their_files(spark, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(drawn(1))
+    rows = [
+        (name, f"file://{tmp_path}/{name}.jpg", "outside", "nevus", "melanoma", 0.9, "ok") for name in ("a", "gone")
+    ]
+    table = spark.createDataFrame(rows, f"id string, path string, {SCHEMA.replace('id string, ', '')}")
+    spec = {"height": 24, "width": 16, "max_pixels": 10_000}
+    found = {row["id"]: row["picture"] for row in mistakes.find(table, "outside", RIGHT, pixels=spec)}
+    assert found["gone"] is None
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["a"].split(",")[1]))))
+    np.testing.assert_array_equal(shown, decode(drawn(1), 24, 16, 10_000))
 
 
 def test_a_large_photograph_becomes_a_small_picture():

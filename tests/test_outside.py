@@ -8,10 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import picture
 from dermaspark import bundle, outside, summary
+from dermaspark.cleaning import under_white_light
 from dermaspark.config import MALIGNANT
 from dermaspark.errors import UserError
 from dermaspark.labels import LabelMap
 from dermaspark.metrics import curves, figures
+from dermaspark.photo import decode
 from dermaspark.randomness import generator
 from dermaspark.sums import count
 from sklearn import metrics as sk
@@ -34,8 +36,9 @@ def model(tmp_path_factory) -> str:
         model=keras.Sequential([keras.Input((8, 8, 3), dtype="uint8"), *flat, last]),
         reads="image",
         temperature=1.0,
+        thresholds={"risk": [0.9, 0.05], "threshold": [0.0, 0.3]},
         classes=CLASSES,
-        preprocessing={"height": 8, "width": 8, "channels": 3, "max_pixels": 1_000_000},
+        preprocessing={"height": 8, "width": 8, "channels": 3, "max_pixels": 1_000_000, "colour_constancy": True},
         class_counts={"actinic keratosis": 10, "melanoma": 20, "nevus": 60, "squamous cell carcinoma": 10},
         history=[],
         training={},
@@ -74,6 +77,11 @@ def test_folders_are_judged_by_the_classes_that_are_right_for_them(spark, config
     of = document["splits"]["outside"]
     assert (of["rows"], of["columns"]) == (list(SETS), CLASSES)
     assert np.shape(of["confusion_matrix"]) == (3, 4)
+    # Each is cleaned as the bundle's preprocessing says.
+    row = scored[0]
+    pixels = decode(Path(row["path"].removeprefix("file://")).read_bytes(), 8, 8, 1_000_000)
+    expected = bundle.load(model).probabilities(under_white_light(pixels)[None])[0]
+    assert row["probabilities"] == pytest.approx(expected.tolist(), abs=1e-6)
     right = [row["predicted"] in SETS[row["label"]] for row in scored]
     assert of["accuracy"] == np.mean(right)
     assert set(of["by"]["source"]) == {"clinic", "archive"}
@@ -83,8 +91,18 @@ def test_folders_are_judged_by_the_classes_that_are_right_for_them(spark, config
     assert {row["group"] for row in scored} == {f"lesion {k}" for k in range(18)}
     assert of["clustered_ci95"]["accuracy"][0] <= of["accuracy"] <= of["clustered_ci95"]["accuracy"][1]
     assert (of["malignancy"]["n_malignant"], of["malignancy"]["n_benign"]) == (24, 12)
-    assert of["abstaining"] is None and document["abstaining"]["threshold"] is None
+    # The threshold is the one that validation rows gave in training; nothing is fitted on these photographs.
+    assert document["abstaining"] == {"wanted_risk": 0.1, "threshold": 0.3, "fitted_on": "val"}
+    label_map = LabelMap.of_sets(SETS, CLASSES)
+    probabilities = np.array([row["probabilities"] for row in scored])
+    accepted = label_map.confidence(label_map.probabilities(probabilities), probabilities) >= 0.3
+    assert (of["abstaining"]["accepted"], of["abstaining"]["n"]) == (accepted.sum(), 36)
+    assert of["abstaining"]["risk"] == pytest.approx(1 - np.mean(np.array(right)[accepted]))
+    assert of["risk_coverage"]["coverage"] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert of["risk_coverage"]["risk"][-1] == pytest.approx(1 - of["accuracy"])
     assert "akiec" in summary.as_text(document)
+    page = (folders["report"] / "report.html").read_text()
+    assert page.count("data:image/png;base64") == min(12, 36 - sum(right)) and "no picture" not in page
 
 
 def test_figures_by_folder_equal_those_of_scikit_learn() -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import CLASSES, draw_source, picture
+from dermaspark.cleaning import clean
 from dermaspark.dataset import read_manifest
 from dermaspark.errors import UserError
 from dermaspark.photo import decode
-from dermaspark.preparation import prepare
+from dermaspark.preparation import prepare, read_groups
 from PIL import Image
 
 SMALL = ("image.height=16", "image.width=16", "augment.copies=2")
@@ -67,6 +68,15 @@ def test_copy_0_is_the_photograph_and_the_others_are_not(dataset, source):
         assert tables[0]["image"][i] == decode(path.read_bytes(), 16, 16, 10**6).tobytes()
         assert len({table["image"][i] for table in tables}) == 3
         assert sorted(CLASSES)[tables[0]["label"][i]] == path.parent.name
+
+
+def test_a_dataset_holds_cleaned_photographs_where_that_is_asked_for(prepared, source):
+    manifest, url = prepared(source, "image.hair_removal=true", "image.colour_constancy=true")
+    spec = manifest.preprocessing
+    assert spec["hair_removal"] is spec["colour_constancy"] is True
+    table = contents(url)["test", 0, 0]
+    for name, pixels in zip(table["id"], table["image"], strict=True):
+        assert pixels == clean(decode((source.parent / name).read_bytes(), 16, 16, 10**6), spec).tobytes()
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 8])
@@ -200,3 +210,10 @@ def test_a_manifest_that_was_changed_or_leaves_its_folder_is_refused(prepared, t
     file.write_text(json.dumps(document))
     with pytest.raises(UserError, match="leaves the dataset"):
         read_manifest(url)
+
+
+@pytest.mark.parametrize("name", ["split", "ID", "Image", "Source"])
+def test_a_column_that_is_the_datasets_own_in_any_case_is_refused(spark, tmp_path, name):
+    (tmp_path / "table.csv").write_text(f"image_id,lesion_id,{name}\na,L1,x\n")
+    with pytest.raises(UserError, match=f"a column named {name} is the dataset's own; rename it"):
+        read_groups(spark, str(tmp_path / "table.csv"))

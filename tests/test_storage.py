@@ -43,13 +43,14 @@ def test_a_finished_output_is_written_over_only_when_asked_for(tmp_path):
         claim(tmp_path)
     assert len(os.listdir(tmp_path)) == 2
     claim(tmp_path, overwrite=True)
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == [storage.OURS]
 
 
 def test_an_unfinished_output_is_cleared(tmp_path):
+    claim(tmp_path)
     (tmp_path / "part-0").write_text("")
     claim(tmp_path)
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == [storage.OURS]
 
 
 def test_a_folder_of_other_things_is_never_touched(tmp_path):
@@ -58,3 +59,18 @@ def test_a_folder_of_other_things_is_never_touched(tmp_path):
     with pytest.raises(UserError, match="holds thesis.tex"):
         claim(tmp_path, overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["marker.json", "thesis.tex"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_called_as_an_output_but_was_not_begun_here_is_never_touched(tmp_path, overwrite):
+    (tmp_path / "part-0").mkdir()
+    (tmp_path / "part-0" / "mine.jpg").write_text("the only copy")
+    with pytest.raises(UserError, match="holds part-0, which is not of an earlier run"):
+        claim(tmp_path, overwrite)
+    assert (tmp_path / "part-0" / "mine.jpg").exists()
+
+
+def test_an_output_that_cant_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="output.path=.*file/out: can't be written"):
+        claim(tmp_path / "file" / "out")

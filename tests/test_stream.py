@@ -1,6 +1,7 @@
 """The stream's promises: the plan's rows in the plan's order through petastorm, and no code from a dataset."""
 
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from dermaspark.dataset import read_manifest
 from dermaspark.errors import UserError
+from dermaspark.job import RAISED_IN_A_TASK
 from dermaspark.plan import plan_rank, shuffle_files
+from dermaspark.scoring import score_dataset
 from dermaspark.stream import Stream
+from pyspark.errors import PySparkException
 
 
 def streamed(url, ranks, batch=16, epoch=0):
@@ -97,11 +101,18 @@ def flip(folder):
     file.write_bytes(data)
 
 
+def flip_footer(folder):
+    file = next(folder.glob("photographs/split=train/copy=0/*/*.parquet"))
+    data = bytearray(file.read_bytes())
+    data[-40:-8] = bytes(byte ^ 0xFF for byte in data[-40:-8])
+    file.write_bytes(data)
+
+
 def lose(folder):
     next(folder.glob("photographs/split=train/copy=0/*/*.parquet")).unlink()
 
 
-@pytest.mark.parametrize("damage", [swap, cut, flip, lose])
+@pytest.mark.parametrize("damage", [swap, cut, flip, flip_footer, lose])
 def test_a_file_that_is_not_the_manifest_s_is_refused_by_name(dataset, tmp_path, damage):
     copy = tmp_path / "dataset"
     shutil.copytree(dataset.removeprefix("file://"), copy)
@@ -110,3 +121,16 @@ def test_a_file_that_is_not_the_manifest_s_is_refused_by_name(dataset, tmp_path,
         UserError, match=r"\.parquet: (is not the file that the manifest names|is missing|has \d+ bytes)"
     ):
         list(streamed(f"file://{copy}", 1))
+
+
+@pytest.mark.parametrize("damage", [swap, cut, flip, flip_footer, lose])
+def test_nor_is_it_scored(spark, dataset, tmp_path, damage):
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset.removeprefix("file://"), copy)
+    damage(copy)
+    manifest = read_manifest(f"file://{copy}")
+    document = {"classes": manifest.classes, "reads": "image"}
+    with pytest.raises(PySparkException) as raised:
+        score_dataset(spark, "file:///no/bundle", document, f"file://{copy}", manifest).collect()
+    told = RAISED_IN_A_TASK.search(str(raised.value))
+    assert told and re.match(r".*\.parquet: (is not the file|is missing|has \d+ bytes)", told[1])

@@ -65,6 +65,8 @@ def link(photographs: DataFrame, table: DataFrame | None, near: bool) -> Linked:
     links = pairs.select("id_a", "id_b")
     if table is not None:
         named = photographs.select("id", "image_id").join(table.select("image_id", "group"), "image_id")
+        if named.isEmpty():
+            log.warning("input.groups: names none of the photographs (image_id is a file's name without .jpg)")
         links = links.union(star(named, "group"))
     groups = components(links, photographs).persist(StorageLevel.DISK_ONLY)
     return Linked(pairs, groups, found)

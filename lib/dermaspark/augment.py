@@ -1,5 +1,9 @@
-"""The augmented copies of one photograph: rotation, shift, shear, zoom and flips as one affine map."""
+"""The augmented copies of one photograph: rotation, shift, shear, zoom and flips as one affine map, then its wear.
 
+Wear is what other cameras and archives do to a photograph: fewer pixels, and compression.
+"""
+
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +33,8 @@ class Ranges:
     horizontal_flip: bool = False  # half of the copies are mirrored left to right
     vertical_flip: bool = False
     fill: Fill = "nearest"
+    resolution: float = 0.0  # seen at a share of its pixels a side, in [1 - resolution, 1]
+    quality: int = 100  # compressed as a JPEG of a quality in [quality, 100]; 100: not at all
 
 
 def augment(image: NDArray[np.uint8], ranges: Ranges, seed: int, photograph_id: str, copy: int) -> NDArray[np.uint8]:
@@ -47,7 +53,8 @@ def augment_all(
     numbers = list(copies)
     maps = [affine(ranges, generator(seed, "augment", f"{photograph_id}#{n}"), height, width) for n in numbers if n]
     warped = iter(warp(image, maps, ranges.fill))
-    return [next(warped) if n else image for n in numbers]
+    worn = {n: generator(seed, "wear", f"{photograph_id}#{n}") for n in numbers if n}
+    return [wear(next(warped), ranges, worn[n]) if n else image for n in numbers]
 
 
 def affine(ranges: Ranges, rng: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
@@ -87,6 +94,24 @@ def warp(image: NDArray[np.uint8], maps: Sequence[NDArray[np.float64]], fill: Fi
         copy = padded.transform((width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
         seen.append(np.array(copy))
     return seen
+
+
+def wear(image: NDArray[np.uint8], ranges: Ranges, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """`image`, uint8 (height, width, 3), after fewer pixels and compression, as far as `ranges` goes."""
+    fewer, quality = rng.uniform(1 - ranges.resolution, 1), round(rng.uniform(ranges.quality, 100))
+    if ranges.resolution == 0 and ranges.quality == 100:
+        return image
+    picture = Image.fromarray(image)
+    if ranges.resolution:
+        size = [max(1, round(fewer * side)) for side in picture.size]
+        picture = picture.resize((size[0], size[1]), Image.Resampling.BOX).resize(
+            picture.size, Image.Resampling.BICUBIC
+        )
+    if ranges.quality < 100:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=quality)
+        picture = Image.open(file, formats=["JPEG"])
+    return np.array(picture)
 
 
 def _padded(image: NDArray[np.uint8], maps: Sequence[NDArray[np.float64]], fill: Fill) -> tuple[Image.Image, int, int]:

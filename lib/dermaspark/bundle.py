@@ -5,15 +5,17 @@ The driver reads a bundle's document; TensorFlow is imported where the model is 
 
 import functools
 import hashlib
+import io
 import os
 import tempfile
+import zipfile
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark import featurising, storage
+from dermaspark import calibration, featurising, storage
 from dermaspark.dataset import FEATURISER, digest
 from dermaspark.errors import UserError
 from dermaspark.features import Featuriser
@@ -23,7 +25,7 @@ MODEL = "model.keras"
 ENTRIES = (DOCUMENT, MODEL, FEATURISER)
 NOT_IN_DOCUMENT = ("model", "featuriser")  # files of their own
 SMALLEST = 1e-38  # a probability that a 32-bit network gave as 0
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Bundle:
     model: Any  # a Keras model: rows of the column `reads` to probabilities (n, classes), before `temperature`
     reads: str  # the dataset's column: image, uint8 (n, height, width, 3), or features, float32 (n, width)
     temperature: float  # that the logits are divided by (Guo et al. 2017), fitted on validation rows
+    thresholds: dict[str, list[float]]  # of confidence, by the risk they bring, on validation rows (`abstaining`)
     classes: list[str]
     preprocessing: dict[str, Any]  # of the dataset it was trained on
     class_counts: dict[str, int]  # training photographs: the prior it learned
@@ -58,10 +61,8 @@ class Bundle:
 
     def score(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """The same of rows of the column `reads`."""
-        logs = np.log(np.maximum(np.asarray(self._infer(rows), np.float64), SMALLEST)) / self.temperature
-        scores: NDArray[np.float64] = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
-        scores /= scores.sum(axis=1, keepdims=True)
-        return scores
+        logs = np.log(np.maximum(np.asarray(self._infer(rows), np.float64), SMALLEST))
+        return calibration.tempered(logs, self.temperature)
 
 
 def save(url: str, bundle: Bundle) -> None:
@@ -89,6 +90,11 @@ def load(url: str) -> Bundle:
     if _sha256(data) != document.pop("model_sha256"):
         raise UserError(f"{storage.join(url, MODEL)}: is not the model that {DOCUMENT} names; train again")
     del document["preprocessing_hash"]
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):  # Keras compresses nothing
+            raise UserError(
+                f"{storage.join(url, MODEL)}: is compressed, so its size in memory is not known; train again"
+            )
     with tempfile.TemporaryDirectory(prefix="dermaspark-") as folder:
         file = os.path.join(folder, MODEL)
         with open(file, "wb") as opened:
@@ -103,9 +109,14 @@ def read_document(url: str) -> dict[str, Any]:
     """The bundle's document alone, checked: what the driver needs, without Keras reading a model."""
     if not storage.exists(storage.join(url, DOCUMENT)):
         raise UserError(f"model.path={url}: no {DOCUMENT}, so not a (whole) bundle; run jobs/train.py")
-    document: dict[str, Any] = storage.read_json(storage.join(url, DOCUMENT))
+    document: Any = storage.read_json(storage.join(url, DOCUMENT))
+    if not isinstance(document, dict):
+        raise UserError(f"{storage.join(url, DOCUMENT)}: not a bundle's document; train again")
     if document.get("format") != FORMAT:
         raise UserError(f"{storage.join(url, DOCUMENT)}: format {document.get('format')}, this version reads {FORMAT}")
+    keys = {each.name for each in fields(Bundle)} - {*NOT_IN_DOCUMENT} | {"preprocessing_hash", "model_sha256"}
+    if wrong := sorted(keys ^ document.keys()):
+        raise UserError(f"{storage.join(url, DOCUMENT)}: {wrong[0]} is missing or too much; train again")
     if digest(document["preprocessing"]) != document["preprocessing_hash"]:
         raise UserError(f"{storage.join(url, DOCUMENT)}: its preprocessing was changed after training; train again")
     return document

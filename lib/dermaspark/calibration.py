@@ -22,6 +22,14 @@ def losses(logs: NDArray[np.float32], labels: NDArray[np.int32]) -> Floats:
     return found
 
 
+def tempered(logs: Floats, temperature: float) -> Floats:
+    """Probabilities (n, classes), rows that sum to 1, of log-probabilities (n, classes) divided by a temperature."""
+    scaled = logs / temperature
+    scores: Floats = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
+    scores /= scores.sum(axis=1, keepdims=True)
+    return scores
+
+
 def best(summed: Floats, rows: int) -> dict[str, float | int]:
     """The temperature of the least log loss, and what the loss was without it; 1 where there are no rows."""
     if not rows:

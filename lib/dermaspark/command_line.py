@@ -39,7 +39,7 @@ def _arguments(arguments: list[str], default_file: Path) -> tuple[Path, list[tup
             if not name:
                 raise UserError("--config needs the name of a YAML file")
             file = Path(name)
-        elif "=" in argument and not argument.startswith("-"):
+        elif "=" in argument and not argument.startswith(("-", "=")):
             key, _, text = argument.partition("=")
             overrides.append((key, text))
         else:
@@ -52,7 +52,7 @@ def _read(file: Path) -> dict[str, Any]:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: can't read this configuration ({error})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{file}: not YAML ({' '.join(str(error).split())})") from error
     if tree is not None and not isinstance(tree, dict):
         raise UserError(f"{file}: a configuration is a mapping of keys, not {type(tree).__name__}")
@@ -73,6 +73,10 @@ def _value(key: str, text: str) -> Any:
 
 
 def _merge(tree: Any, changes: dict[str, Any], where: str, key: str = "the file") -> Any:
+    for name, value in changes.items():
+        if OmegaConf.is_config(tree.get(str(name), None)) and not isinstance(value, dict):
+            first = next(iter(tree[name]))
+            raise UserError(f"{where}{name}: is a section, not {value}; name its keys, as {name}.{first}")
     with _one_line_errors(where, key):
         return OmegaConf.merge(tree, OmegaConf.create(changes))
 

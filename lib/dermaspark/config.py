@@ -30,6 +30,8 @@ class Output:
 class Image:
     height: int = 128  # pixels; computed features are made for 128 x 128
     width: int = 128
+    colour_constancy: bool = False  # the colour of the light taken out: shades of gray
+    hair_removal: bool = False  # dark hairs painted over
 
     def __post_init__(self) -> None:
         _within("image.height", self.height, 8, 1024)
@@ -40,13 +42,14 @@ class Image:
 class Features:
     """Numbers computed of each row's pixels, beside them in the dataset; fitted on training photographs alone."""
 
-    families: list[str] = field(default_factory=lambda: ["colour_shape", "patches", "covariance"])  # []: none
+    # [] for none; efficientnet (pretrained) needs a package that is an extra to install
+    families: list[str] = field(default_factory=lambda: ["colour_shape", "patches", "covariance"])
     components: int = 200  # principal axes kept of each family
     photographs: int = 4000  # that dictionaries and axes are fitted on, at most
 
     def __post_init__(self) -> None:
         for name in self.families:
-            _one_of("features.families", name, ("colour_shape", "patches", "covariance"))
+            _one_of("features.families", name, ("colour_shape", "patches", "covariance", "efficientnet"))
         if len(set(self.families)) != len(self.families):
             raise UserError(f"features.families={self.families}: each family once")
         _within("features.components", self.components, 1, 1000)
@@ -62,6 +65,8 @@ class Augment:
     zoom: float = 0.1  # scale drawn from [1 - zoom, 1 + zoom]
     horizontal_flip: bool = True
     vertical_flip: bool = True
+    resolution: float = 0.0  # a copy is seen at a share of its pixels a side, drawn from [1 - resolution, 1]
+    quality: int = 100  # a copy is compressed as a JPEG of a quality drawn from [quality, 100]; 100: not at all
     fill: str = "reflect"  # outside the photograph: nearest, reflect, wrap or constant (black)
 
     def __post_init__(self) -> None:
@@ -70,6 +75,8 @@ class Augment:
         _within("augment.shift", self.shift, 0, 0.5)
         _within("augment.shear", self.shear, 0, 45)
         _within("augment.zoom", self.zoom, 0, 0.9)
+        _within("augment.resolution", self.resolution, 0, 0.9)
+        _within("augment.quality", self.quality, 1, 100)
         _one_of("augment.fill", self.fill, ("nearest", "reflect", "wrap", "constant"))
 
 

@@ -7,9 +7,10 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dermaspark import bundle, dataset, evaluation, scoring, storage
-from dermaspark.config import Config, Data, Model, Output
-from dermaspark.preparation import prepare
+from dermaspark import bundle, catalog, dataset, evaluation, scoring, storage
+from dermaspark.config import Config, Data, Model, Output, to_dict
+from dermaspark.errors import UserError
+from dermaspark.preparation import prepare, preprocessing
 from dermaspark.run import train
 
 log = logging.getLogger("dermaspark")
@@ -31,7 +32,7 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
     """
     url = storage.resolve(config.output.path or DEFAULT_OUTPUT)
     folds = config.split.folds or FOLDS
-    if config.overwrite or storage.exists(storage.join(url, evaluation.METRICS)):
+    if config.overwrite or not storage.is_unfinished(url, evaluation.METRICS):
         storage.claim(url, evaluation.METRICS, "output.path", config.overwrite, ENTRIES)
     for fold in range(folds):
         log.info("fold %d of %d", fold + 1, folds)
@@ -81,10 +82,28 @@ def fold_config(config: Config, folds: int, fold: int, url: str) -> Config:
 
 def run_fold(spark: SparkSession, config: Config) -> None:
     """Preprocess and train, as far as an earlier run has not."""
-    if not storage.exists(storage.join(config.data.path, dataset.MANIFEST)):
+    if storage.exists(storage.join(config.data.path, dataset.MANIFEST)):
+        check_fold(dataset.read_manifest(config.data.path), config)
+    else:
         prepare(spark, config)
     if not storage.exists(storage.join(config.model.path, bundle.DOCUMENT)):
         train(spark, config)
+
+
+def check_fold(manifest: dataset.Manifest, config: Config) -> None:
+    """UserError where an earlier run made the fold of other photographs or with other settings."""
+    pixels = preprocessing(config.image, config.input)
+    for key, made, wanted in (
+        ("input.path", manifest.sources, catalog.sources(config.input.path)),
+        ("split", manifest.split, to_dict(config.split)),
+        ("augment", manifest.augment, to_dict(config.augment)),
+        ("image", {name: manifest.preprocessing.get(name) for name in pixels}, pixels),
+    ):
+        if made != wanted:
+            raise UserError(
+                f"{config.data.path}: an unfinished run made it with {key}={made}, not {wanted}; "
+                "overwrite=true starts afresh, or name another output.path"
+            )
 
 
 def score_fold(spark: SparkSession, model_url: str, manifest: dataset.Manifest) -> DataFrame:

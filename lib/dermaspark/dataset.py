@@ -114,6 +114,25 @@ def take_inventory(spark: SparkSession, url: str) -> list[DataFile]:
     return sorted(files, key=lambda file: (SPLITS.index(file.split), file.copy, file.bucket, file.path))
 
 
+def check_size(url: str, file: DataFile) -> None:
+    """Raises UserError where a file of the dataset at `url` is missing or cut short."""
+    fs, path = locate(where := join(url, file.path))
+    size = fs.size(path) if fs.exists(path) else None
+    if size != file.bytes:
+        found = "is missing" if size is None else f"has {size} bytes, not the manifest's {file.bytes}"
+        raise UserError(f"{where}: {found}; preprocess again")
+
+
+def check_content(url: str, file: DataFile) -> None:
+    """Raises UserError where a file of the dataset at `url` is not the one that the manifest names."""
+    check_size(url, file)
+    fs, path = locate(where := join(url, file.path))
+    with fs.open(path, "rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    if sha256 != file.sha256:
+        raise UserError(f"{where}: is not the file that the manifest names; preprocess again")
+
+
 def _weigh(url: str, name: str) -> dict[str, Any]:
     folders = dict(part.split("=", 1) for part in name.split("/")[:-1])
     fs, path = locate(url)

@@ -56,6 +56,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
         model={"path": model_url, **document["training"]},
         protocol=manifest.protocol,
         history=document["history"],
+        thresholds=document["thresholds"],
         datasets=[data_url],
         importance={
             split: permutation.importance(spark, model_url, document, data_url, manifest, split) for split in HELD_BACK
@@ -76,7 +77,9 @@ def report_on(
     protocol: dict[str, Any],
     history: list[dict[str, float]],
     labels: dict[str, list[str]] | None = None,
+    thresholds: dict[str, list[float]] | None = None,
     datasets: list[str] | None = None,
+    pixels: dict[str, Any] | None = None,
     importance: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Count the predictions, write the page and, last, metrics.json; return what it holds.
@@ -85,7 +88,9 @@ def report_on(
         class_counts: of the training photographs, which are the prior of the figures.
         columns: of the groups table, by whose values there are figures too.
         labels: the classes that are right for each label of the photographs, where labels are not the classes.
+        thresholds: of confidence, as the bundle keeps them; None fits one on the predictions.
         datasets: URLs of those that hold the photographs, to picture mistakes.
+        pixels: how to read them from their files, where no dataset holds them: the bundle's preprocessing.
         importance: by split, of each family of features; None where there is none.
     """
     prior = [class_counts.get(name, 0) for name in classes]
@@ -99,14 +104,14 @@ def report_on(
     )
     created = datetime.now(UTC).isoformat(timespec="seconds")
     about: dict[str, Any] = {"dataset": dataset, "model": model, "protocol": protocol, "created": created}
-    figures = metrics.document(sums, **about, wanted_risk=settings.risk)
+    figures = metrics.document(sums, **about, wanted_risk=settings.risk, thresholds=thresholds)
     for split, refused in count_refused(predictions).items():
         figures["splits"][split]["refused"] = refused
     for split, lost in (importance or {}).items():
         if lost:
             figures["splits"][split]["importance"] = lost
     right = labels or {name: [name] for name in classes}
-    wrong = mistakes.find(predictions, headline_split(figures), right, datasets or [])
+    wrong = mistakes.find(predictions, headline_split(figures), right, datasets or [], pixels)
     page = report.page(figures, sums.curves, history, wrong)
     storage.write_bytes(storage.join(url, PAGE), page.encode())
     storage.write_json(storage.join(url, METRICS), figures)

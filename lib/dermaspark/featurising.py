@@ -1,7 +1,6 @@
 """Computed features at the edges: fitted and worked out in Spark, kept in a file in the dataset and the bundle."""
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,10 +12,11 @@ from pyspark.sql import DataFrame
 from threadpoolctl import threadpool_limits
 
 from dermaspark import storage
+from dermaspark.arrays import pack, unpack
 from dermaspark.config import Features
 from dermaspark.dataset import FEATURISER
 from dermaspark.errors import UserError
-from dermaspark.features import FeatureSpec, Featuriser, featuriser
+from dermaspark.features import FeatureSpec, Featuriser, efficientnet, featuriser
 from dermaspark.photographs import images_of, in_chunks
 from dermaspark.writing import quoted
 
@@ -28,6 +28,8 @@ Floats = NDArray[np.float32]
 
 
 def spec_of(settings: Features, seed: int) -> FeatureSpec:
+    """Raises UserError where a family's weights are not installed."""
+    _check_weights(settings.families)
     return FeatureSpec(
         tuple(settings.families), components=settings.components, photographs=settings.photographs, seed=seed
     )
@@ -91,11 +93,12 @@ def _add_columns(
 
 def save(url: str, fitted: Featuriser) -> dict[str, Any]:
     """Write the file into the folder `url`; what a manifest and a bundle say of it."""
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **fitted.to_arrays())  # the same bytes for the same numbers
-    data = file.getvalue()
+    data = pack(fitted.to_arrays())
     storage.write_bytes(storage.join(url, FEATURISER), data)
-    return {"spec": fitted.spec.to_dict(), "widths": fitted.widths(), "sha256": hashlib.sha256(data).hexdigest()}
+    described = {"spec": fitted.spec.to_dict(), "widths": fitted.widths(), "sha256": hashlib.sha256(data).hexdigest()}
+    if "efficientnet" in fitted.spec.families:
+        described["weights"] = {"package": efficientnet.PACKAGE, "sha256": efficientnet.SHA256}
+    return described
 
 
 def load(url: str, described: dict[str, Any]) -> Featuriser:
@@ -106,11 +109,18 @@ def load(url: str, described: dict[str, Any]) -> Featuriser:
     data = storage.read_bytes(file)
     if hashlib.sha256(data).hexdigest() != described["sha256"]:
         raise UserError(f"{file}: is not the file that was fitted; preprocess and train again")
+    _check_weights(described["spec"]["families"])
+    if described.get("weights", {}).get("sha256", efficientnet.SHA256) != efficientnet.SHA256:
+        raise UserError(f"{file}: was fitted to the weights of {described['weights']}; this version has others")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return Featuriser.from_arrays(FeatureSpec.from_dict(described["spec"]), arrays)
+        return Featuriser.from_arrays(FeatureSpec.from_dict(described["spec"]), unpack(data))
     except (KeyError, ValueError) as error:
         raise UserError(f"{file}: not a featuriser of this version ({error}); preprocess and train again") from error
+
+
+def _check_weights(families: Iterable[str]) -> None:
+    if "efficientnet" in families:
+        efficientnet.check()
 
 
 # ---- one task ----

@@ -57,12 +57,14 @@ def document(
     protocol: Any,
     created: str,
     wanted_risk: float | None = None,
+    thresholds: abstaining.Thresholds | None = None,
 ) -> dict[str, Any]:
     """What metrics.json holds; dataset, model and protocol go in as they are (JSON values).
 
     wanted_risk: of the photographs accepted, when the model may abstain; without it nothing is said of that.
+    thresholds: of confidence, as the model's bundle keeps them; without them one is fitted on the predictions.
     """
-    fitted = None if wanted_risk is None else abstaining.fit(tally.confidences, wanted_risk)
+    fitted = None if wanted_risk is None else abstaining.fit(tally.confidences, wanted_risk, thresholds)
     return {
         "created": created,
         "dataset": dataset,
@@ -90,6 +92,7 @@ def _of_split(tally: Tally, split: str, fitted: Mapping[str, Any] | None) -> dic
         "columns": list(tally.classes),
         "clustered_ci95": tally.clustered.get(split),
         "abstaining": accepted,
+        "risk_coverage": {name: of[9::10] for name, of in tally.curves[split]["risk_coverage"].items()},
         "set_aside": tally.set_aside[split],
         "by": by,
         "priors": {prior: whole[prior] for prior in (UNIFORM, GIVEN) if prior in whole},

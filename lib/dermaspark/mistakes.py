@@ -13,7 +13,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import storage
+from dermaspark.cleaning import clean
 from dermaspark.dataset import read_manifest
+from dermaspark.photographs import read_pixels
 
 SHOWN = 12
 SIDE = 160  # pixels of a picture, the longer side at most
@@ -21,7 +23,11 @@ HELD_BACK = "test"  # the split of a fold's dataset whose photographs are out of
 
 
 def find(
-    predictions: DataFrame, split: str | None, right: Mapping[str, Collection[str]], datasets: Sequence[str] = ()
+    predictions: DataFrame,
+    split: str | None,
+    right: Mapping[str, Collection[str]],
+    datasets: Sequence[str] = (),
+    pixels: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The SHOWN most confident wrong predictions of a split, surest first.
 
@@ -30,9 +36,10 @@ def find(
         split: whose rows; None finds nothing.
         right: the classes that are right for each label.
         datasets: URLs of the datasets that hold the photographs.
+        pixels: the preprocessing by which photographs are read from their files, at their `path`, that none holds.
 
     Returns:
-        of each: id, label, predicted, probability, and picture, a PNG as a data URL, None where no dataset has it.
+        of each: id, label, predicted, probability, and picture, a PNG as a data URL, None where there is none.
     """
     classes = F.create_map(*[F.lit(x) for label, of in right.items() for x in (label, list(of))]) if right else None
     if split is None or classes is None:
@@ -45,6 +52,8 @@ def find(
     for url in datasets:
         missing = [row["id"] for row in found if row["id"] not in drawn]
         drawn |= pictures(predictions.sparkSession, url, HELD_BACK if split == "out_of_fold" else split, missing)
+    if found and pixels:
+        drawn |= from_files(surest.select("id", "path"), pixels)
     return [row | {"picture": drawn.get(row["id"])} for row in found]
 
 
@@ -70,7 +79,20 @@ def pictures(spark: SparkSession, url: str, split: str, ids: Collection[str]) ->
         return {}
     tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
     found = spark.createDataFrame(files, "file string").repartition(tasks).mapInArrow(look, "id string, png binary")
-    return {row["id"]: f"data:image/png;base64,{base64.b64encode(row['png']).decode()}" for row in found.collect()}
+    return {row["id"]: _as_url(row["png"]) for row in found.collect()}
+
+
+def from_files(surest: DataFrame, spec: Mapping[str, Any]) -> dict[str, str]:
+    """PNGs as data URLs, by id, of photographs in files (columns id and path), read again as a bundle's `spec` says."""
+    found = surest.withColumn("kind", F.lit("photograph"))
+    read = read_pixels(found, SHOWN, spec["height"], spec["width"], spec["max_pixels"]).where("status = 'ok'")
+    shape = (spec["height"], spec["width"], 3)
+    rows = {row["id"]: np.frombuffer(row["image"], np.uint8) for row in read.select("id", "image").collect()}
+    return {name: _as_url(png(clean(one.reshape(shape), spec))) for name, one in rows.items()}
+
+
+def _as_url(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def png(image: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:

@@ -83,6 +83,8 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
         protocol={"description": "photographs that are in no dataset, by folder", "labels": labels},
         history=document["history"],
         labels=labels,
+        thresholds=document["thresholds"],
+        pixels=document["preprocessing"],
     )
 
 

@@ -33,11 +33,8 @@ from dermaspark.writing import OWN_COLUMNS, expand_rows, write_rows
 log = logging.getLogger("dermaspark")
 
 DEFAULT_OUTPUT = "runs/dataset"
-RESERVED = {*OWN_COLUMNS, "path", "predicted", "probability", "probabilities", "status"} - {
-    "image_id",
-    "group",
-    "source",
-}
+RESERVED = {*OWN_COLUMNS, "path", "predicted", "probability", "probabilities", "status"}
+SHARED = ("image_id", "group", "source")  # with the groups table, in this spelling
 
 
 def prepare(spark: SparkSession, config: Config) -> Manifest:
@@ -114,7 +111,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
 
 def preprocessing(image: Image, source: Input) -> dict[str, Any]:
     """All that decides a photograph's pixels; training and use share it through the bundle."""
-    return {"height": image.height, "width": image.width, "channels": 3, "max_pixels": source.max_pixels}
+    return {**to_dict(image), "channels": 3, "max_pixels": source.max_pixels}
 
 
 # ---- find and read ----
@@ -132,7 +129,8 @@ def read_groups(spark: SparkSession, paths: Any) -> DataFrame | None:
     if not paths:
         return None
     table = read_table(spark, [storage.resolve(str(path)) for path in (paths if isinstance(paths, list) else [paths])])
-    clash = sorted(RESERVED & set(table.columns))
+    # Spark takes names that differ in case for one.
+    clash = sorted(name for name in table.columns if name.lower() in RESERVED and name not in SHARED)
     if clash:
         raise UserError(f"input.groups={paths}: a column named {clash[0]} is the dataset's own; rename it")
     return table.persist(StorageLevel.DISK_ONLY)

@@ -1,9 +1,7 @@
 """Scoring in Spark: a bundle on every executor turns photographs into predictions, one row a photograph."""
 
 import functools
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,9 +13,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import storage
-from dermaspark.dataset import UNREADABLE, Manifest
+from dermaspark.cleaning import clean
+from dermaspark.dataset import UNREADABLE, Manifest, check_content
 from dermaspark.featurising import COLUMN, STRANGENESS
 from dermaspark.photographs import images_of, in_chunks, read_pixels
+from dermaspark.tensorflow_worker import sparing_tensorflow
+from dermaspark.writing import quoted
 
 ROWS_PER_BATCH = 256
 SCORES = "predicted string, probability double, probabilities array<double>, strangeness float, status string"
@@ -33,7 +34,7 @@ def score_dataset(
 
     Columns: split, id, path, image_id, source, group, label (name), the groups table's, and those of `SCORES`.
     """
-    files = [(file.path,) for split in ("train", "val", "test") for file in manifest.of(split)]
+    files = {file.path: file for split in ("train", "val", "test") for file in manifest.of(split)}
     tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
     classes, reads = document["classes"], document["reads"]
     more = [STRANGENESS] if COLUMN in manifest.preprocessing else []
@@ -42,7 +43,8 @@ def score_dataset(
     def score_files(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for path in batch.column("file").to_pylist():
-                split = dict(part.split("=", 1) for part in path.split("/")[1:-1])["split"]
+                check_content(url, files[path])
+                split = files[path].split
                 for rows in read_rows(storage.join(url, path), [*kept, "label", reads, *more]):
                     probabilities = loaded(model_url).score(inputs_of(rows, reads, manifest.preprocessing))
                     strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
@@ -52,8 +54,8 @@ def score_dataset(
                     yield _batch({"split": _constant(split, len(label)), **columns, "label": label, **scores})
 
     schema = "split string, id string, image_id string, source string, group string, "
-    schema += "".join(f"`{name}` string, " for name in manifest.columns) + f"label string, {SCORES}"
-    files_table = spark.createDataFrame(files, "file string").repartition(tasks)
+    schema += "".join(f"{quoted(name)} string, " for name in manifest.columns) + f"label string, {SCORES}"
+    files_table = spark.createDataFrame([(path,) for path in files], "file string").repartition(tasks)
     scored = files_table.mapInArrow(score_files, schema)
     # An id is its source's name and the path in it; the column `source` may be the groups table's.
     root = F.create_map(*[F.lit(x) for name, folder in manifest.sources.items() for x in (name, folder)])
@@ -84,7 +86,8 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
     def score_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for rows in in_chunks(batches, ROWS_PER_BATCH):
             readable = np.flatnonzero(rows.column("image").is_valid().to_numpy(zero_copy_only=False))
-            images = inputs_of(rows.take(pa.array(readable)), "image", spec)
+            pixels = inputs_of(rows.take(pa.array(readable)), "image", spec)
+            images = np.array([clean(one, spec) for one in pixels], np.uint8).reshape(pixels.shape)
             probabilities, strangeness = loaded(model_url).examine(images)
             scores = score(probabilities, strangeness, classes)
             # A photograph that was not read takes a row of nulls: take() gives them for a null index.
@@ -124,30 +127,13 @@ def refuse(predictions: DataFrame) -> DataFrame:
 @functools.lru_cache(maxsize=1)
 def loaded(model_url: str) -> Any:
     """The bundle, loaded once a Python worker; workers share the cores, so TensorFlow gets one thread in each."""
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, os.environ.get("SPARK_TASK_CPUS", "1"))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-    from dermaspark import bundle
+    with sparing_tensorflow():
+        from dermaspark import bundle
 
-    spec = bundle.read_document(model_url)["preprocessing"]
-    with _nothing_on_stderr():
+        spec = bundle.read_document(model_url)["preprocessing"]
         model = bundle.load(model_url)
         model.probabilities(np.zeros((1, spec["height"], spec["width"], spec["channels"]), np.uint8))
     return model
-
-
-@contextmanager
-def _nothing_on_stderr() -> Iterator[None]:
-    """For TensorFlow's greetings, which come from C++ before it has read TF_CPP_MIN_LOG_LEVEL; errors are raised."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def read_rows(url: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

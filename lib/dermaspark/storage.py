@@ -13,6 +13,7 @@ from fsspec import AbstractFileSystem
 from dermaspark.errors import UserError
 
 HADOOP_NAMES = {"s3a": "s3", "s3n": "s3", "wasbs": "abfs", "wasb": "abfs"}  # Hadoop's scheme to fsspec's
+OURS = ".dermaspark"  # an empty file in every output folder: what lies there may be cleared
 
 
 def resolve(path: str) -> str:
@@ -102,24 +103,39 @@ def remove(url: str) -> None:
 
 
 def claim(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ...]) -> None:
-    """Make room for an output folder whose `marker` file is written last.
+    """Make room for an output folder whose `marker` file is written last, and leave OURS there.
 
     A finished output is only written over with `overwrite`; an unfinished one is cleared; a folder that holds
-    anything but entries of the patterns `known` to belong to such an output is never touched.
+    anything but entries of the patterns `known` to belong to such an output is never touched, nor one that was
+    neither finished nor begun here, whatever its entries are called.
 
     Raises:
-        UserError: the output is finished and `overwrite` is off, or the folder is somebody else's.
+        UserError: the output is finished and `overwrite` is off, the folder is somebody else's or can't be written.
     """
-    if not exists(url):
-        return
+    if exists(url):
+        _clear(url, marker, key, overwrite, known)
+    try:
+        write_bytes(join(url, OURS), b"")
+    except OSError as error:
+        raise UserError(f"{key}={url}: can't be written ({error.strerror or error})") from error
+
+
+def is_unfinished(url: str, marker: str) -> bool:
+    """Whether `claim` began an output there whose `marker` is not written yet."""
+    return exists(join(url, OURS)) and not exists(join(url, marker))
+
+
+def _clear(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ...]) -> None:
     if not is_directory(url):
         raise UserError(f"{key}={url}: is a file; name a folder")
     fs, path = locate(url)
-    if exists(join(url, marker)) and not overwrite:
+    finished = exists(join(url, marker))
+    if finished and not overwrite:
         raise UserError(f"{key}={url}: is finished already; overwrite=true writes it again, from the start")
     entries = {posixpath.basename(entry.rstrip("/")) for entry in fs.ls(path, detail=False)}
     own = {entry for entry in entries if any(fnmatch.fnmatch(entry, pattern) for pattern in known)}
-    strange = sorted(entry for entry in entries - own if not entry.startswith("."))
+    begun = finished or OURS in entries
+    strange = sorted(entry for entry in (entries - own if begun else entries) if not entry.startswith("."))
     if strange:
         raise UserError(f"{key}={url}: holds {strange[0]}, which is not of an earlier run; name another folder")
     remove(join(url, marker))

@@ -1,18 +1,17 @@
 """The stream from disk to a rank: petastorm reads the plan's files, and batches come out in the plan's order."""
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from dermaspark.dataset import DataFile
-from dermaspark.errors import UserError
+from dermaspark.dataset import DataFile, check_content, check_size
 from dermaspark.plan import Piece, RankPlan
-from dermaspark.storage import join, locate
+from dermaspark.storage import join
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # petastorm greets its importers with the deprecations of its own imports
@@ -102,33 +101,34 @@ class Stream:
             return
         self._find([self.files[index] for index in indices])
         urls = [join(self.url, self.files[index].path) for index in indices]
-        # One reading thread keeps the order of the list; a pool of processes or a disk cache would unpickle.
-        with make_batch_reader(
-            urls,
-            schema_fields=[f"{self.column}$", "label$"],  # patterns
-            reader_pool_type="thread",
-            workers_count=1,
-            shuffle_row_groups=False,
-            num_epochs=1,
-        ) as reader:
+        with self._open(urls, indices) as reader:
             yield from reader
+
+    def _open(self, urls: list[str], indices: list[int]) -> Any:
+        """Petastorm's reader of whole files. It reads their footers now, before their content is verified."""
+        try:
+            # One reading thread keeps the order of the list; a pool of processes or a disk cache would unpickle.
+            return make_batch_reader(
+                urls,
+                schema_fields=[f"{self.column}$", "label$"],  # patterns
+                reader_pool_type="thread",
+                workers_count=1,
+                shuffle_row_groups=False,
+                num_epochs=1,
+            )
+        except (pa.ArrowException, OSError):
+            for index in indices:  # whichever is to blame is named
+                self._verify(self.files[index])
+            raise
 
     def _find(self, files: list[DataFile]) -> None:
         """Look for every file before petastorm opens the first, in case one is missing or cut short."""
         for file in files:
-            fs, path = locate(url := join(self.url, file.path))
-            size = fs.size(path) if fs.exists(path) else None
-            if size != file.bytes:
-                found = "is missing" if size is None else f"has {size} bytes, not the manifest's {file.bytes}"
-                raise UserError(f"{url}: {found}; preprocess again")
+            check_size(self.url, file)
 
     def _verify(self, file: DataFile) -> None:
         """Compare a file's content with the manifest before its first use."""
         if file.path in self._verified:
             return
-        fs, path = locate(url := join(self.url, file.path))
-        with fs.open(path, "rb") as opened:
-            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-        if sha256 != file.sha256:
-            raise UserError(f"{url}: is not the file that the manifest names; preprocess again")
+        check_content(self.url, file)
         self._verified.add(file.path)

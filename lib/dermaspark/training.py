@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dermaspark import bundle, calibration, distributed, featurising, networks, schedules
+from dermaspark import abstaining, bundle, calibration, distributed, featurising, networks, schedules
 from dermaspark.checkpoint import CheckpointStore
 from dermaspark.config import Config, to_dict
 from dermaspark.dataset import Manifest, read_manifest
@@ -22,6 +22,7 @@ from dermaspark.plan import RankPlan, choose_copies, plan_rank, shuffle_files
 from dermaspark.randomness import hash64
 from dermaspark.resumption import Progress, resume, take_checkpoint
 from dermaspark.stream import Batch, Stream
+from dermaspark.sums import BINS
 
 BLOCK_BYTES = 64 << 20  # of pixels that a rank mixes at a time
 SECONDS_BETWEEN_REPORTS = 1.0
@@ -210,14 +211,25 @@ class Trainer:
         *summed_up, seen = distributed.total([*summed.tolist(), rows])
         return calibration.best(np.array(summed_up), int(seen))
 
+    def thresholds(self, temperature: float) -> dict[str, list[float]]:
+        """Of confidence, by the risk that each brings among the validation rows; the same on every rank."""
+        counted = np.zeros((2, BINS), np.int64)
+        for batch in self.held_back("val"):
+            real = batch.real > 0
+            logs = self.learner.log_probabilities(batch.inputs).numpy()[real].astype(np.float64)
+            counted += abstaining.count(batch.labels[real].astype(np.int64), calibration.tempered(logs, temperature))
+        return abstaining.thresholds(distributed.total(counted.ravel()).astype(np.int64).reshape(counted.shape))
+
     def bundle(self, history: list[dict[str, float]], deaths: list[dict[str, Any]]) -> bundle.Bundle:
         """What is left of the run; every rank works it out, since all of them calibrate together."""
         calibrated = self.calibrate()
+        temperature = float(calibrated["temperature"])
         described = self.manifest.preprocessing.get("features", {})
         return bundle.Bundle(
             model=self.model,
             reads=self.reads,
-            temperature=float(calibrated["temperature"]),
+            temperature=temperature,
+            thresholds=self.thresholds(temperature),
             classes=self.manifest.classes,
             preprocessing=self.manifest.preprocessing,
             class_counts=self.manifest.class_counts["train"],

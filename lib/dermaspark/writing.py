@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dermaspark.augment import Ranges, augment_all
+from dermaspark.cleaning import clean
 from dermaspark.config import Augment, Config, Image, to_dict
 from dermaspark.photographs import in_chunks
 
@@ -92,7 +93,7 @@ def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) ->
         copy: list[int] = []
         keys = chunk.select(["id", "split", "image"]).to_pydict()
         for row, (key, split, pixels) in enumerate(zip(keys["id"], keys["split"], keys["image"], strict=True)):
-            photograph = np.frombuffer(pixels, np.uint8).reshape(shape)
+            photograph = clean(np.frombuffer(pixels, np.uint8).reshape(shape), to_dict(image))
             numbers = range(settings.copies + 1 if split == "train" else 1)
             images += [copy.tobytes() for copy in augment_all(photograph, ranges, seed, key, numbers)]
             copy += numbers

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PLAIN
-from dermaspark import bundle
+from dermaspark import bundle, storage
 from dermaspark.command_line import load
 from dermaspark.errors import UserError
 from dermaspark.launcher import LaunchError
@@ -78,7 +78,9 @@ def test_a_full_disk_is_told_in_a_line_and_the_run_goes_on_when_there_is_room(ru
         run(model, f"train.checkpoint_path={place}")
     assert "\n" not in str(raised.value)
     assert not (model / "bundle.json").exists()
-    assert [path.name for path in disk.rglob(".*")] == [], "nothing half-written takes the room that is left"
+    assert {path.name for path in disk.rglob(".*")} <= {storage.OURS}, (
+        "nothing half-written takes the room that is left"
+    )
     enlarge()
     assert run(model, f"train.checkpoint_path={place}")[0] == history
     assert same(f"file://{model}", whole_url)
@@ -126,7 +128,7 @@ def planted_model(trace: Path):
 
 def save(url: str, model) -> None:
     document = {"classes": ["a", "b"], "preprocessing": {}, "class_counts": {}, "history": [], "training": {}}
-    bundle.save(url, bundle.Bundle(model=model, reads="image", temperature=1.0, **document))
+    bundle.save(url, bundle.Bundle(model=model, reads="image", temperature=1.0, thresholds={}, **document))
 
 
 def test_code_that_was_planted_in_a_bundles_model_does_not_run(tmp_path):
@@ -171,4 +173,33 @@ def test_a_damaged_model_is_refused_by_name(tmp_path, damage):
     data[len(data) // 2] ^= 1
     file.write_bytes(data if damage == "a bit flipped" else data[:-50])
     with pytest.raises(UserError, match=r"model\.keras: is not the model that bundle\.json names"):
+        bundle.load(url)
+
+
+@pytest.mark.parametrize("change", [lambda d: d.pop("classes"), lambda d: d.update(extra=1), lambda d: d.clear()])
+def test_a_bundles_document_that_is_not_one_is_refused_by_name(tmp_path, change):
+    import keras
+
+    url = f"file://{tmp_path}/model"
+    inputs = keras.Input((4, 4, 3), dtype="uint8")
+    save(url, keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs))))
+    document = json.loads((tmp_path / "model" / "bundle.json").read_text())
+    change(document)
+    (tmp_path / "model" / "bundle.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"bundle\.json: (classes is missing|extra is missing or too much|format None)"):
+        bundle.load(url)
+
+
+def test_a_model_that_is_larger_than_its_file_is_refused(tmp_path):
+    import keras
+
+    url, file = f"file://{tmp_path}/model", tmp_path / "model" / "model.keras"
+    inputs = keras.Input((4, 4, 3), dtype="uint8")
+    save(url, keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs))))
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("assets/zeros", bytes(10**7))
+    document = json.loads((tmp_path / "model" / "bundle.json").read_text())
+    document["model_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (tmp_path / "model" / "bundle.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"model\.keras: is compressed"):
         bundle.load(url)

@@ -70,6 +70,9 @@ def test_every_count_adds_up_and_the_report_holds_what_is_promised(first_run, so
     assert set(test["importance"]) == {"patches", "covariance"}
     assert test["refused"]["share"] < 0.5
     assert test["abstaining"] is None or test["abstaining"]["n"] == 18
+    kept = json.loads((first_run / "model" / "bundle.json").read_text())["thresholds"]
+    assert kept["risk"][0] == pytest.approx(1 - of["splits"]["val"]["accuracy"]) and kept["threshold"][0] == 0
+    assert of["abstaining"]["fitted_on"] == "val"
     right = [row["predicted"] == row["label"] for row in predictions if row["split"] == "test"]
     assert test["accuracy"] == sum(right) / 18
     for row in predictions:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark.features import blocks, colour_shape, covariance, lesion, patches
+from dermaspark.features import blocks, colour_shape, covariance, efficientnet, lesion, patches
 from dermaspark.features.blocks import Block
 from dermaspark.features.patches import Dictionary
 from dermaspark.features.planes import lab, on_grid
 from dermaspark.randomness import generator
 
 REFUSED = 0.01  # of photographs like those that it was fitted on, by `strangeness`
-FAMILIES = ("colour_shape", "patches", "covariance")
+FAMILIES = ("colour_shape", "patches", "covariance")  # those that need nothing but this library
 
 Floats = NDArray[np.float32]
 
@@ -157,6 +157,8 @@ def describe(image: NDArray[np.uint8], spec: FeatureSpec, dictionaries: tuple[Di
             described.append(colour_shape.describe(grid, colours, found))
         elif family == "covariance":
             described.append(covariance.describe(colours, found))
+        elif family == "efficientnet":
+            described.append(efficientnet.describe(image))
         else:
             for scale, dictionary in zip(spec.scales, dictionaries, strict=True):
                 described.append(patches.describe(patches.reduced(image, scale.side), dictionary, scale.stride))
@@ -167,4 +169,5 @@ def raw_width(family: str, spec: FeatureSpec) -> int:
     """Numbers that `describe` gives of a family."""
     if family == "patches":
         return sum(patches.width(scale.filters) for scale in spec.scales)
-    return {"colour_shape": colour_shape.WIDTH, "covariance": covariance.WIDTH}[family]
+    widths = {"colour_shape": colour_shape.WIDTH, "covariance": covariance.WIDTH, "efficientnet": efficientnet.WIDTH}
+    return widths[family]
