@@ -38,12 +38,12 @@ def components(links: DataFrame, photographs: DataFrame) -> DataFrame:
         columns id and group, a row for each row of `photographs`.
     """
     edges = links.select(F.least("id_a", "id_b").alias("low"), F.greatest("id_a", "id_b").alias("high"))
-    edges = _cut(edges.where("low < high").distinct())
+    edges = cut(edges.where("low < high").distinct())
     now, before = _checksum(edges), NO_EDGES
     if now[0] <= LINKS_OF_ONE_TASK:
         edges, before = edges.coalesce(1).mapInArrow(_join_up, "low string, high string"), now
     while now != before:
-        edges = _cut(_small_star(_large_star(edges)))
+        edges = cut(_small_star(_large_star(edges)))
         now, before = _checksum(edges), now
     named = edges.select(F.col("high").alias("id"), F.col("low").alias("group"))
     return photographs.select("id").join(named, "id", "left").select("id", F.coalesce("group", "id").alias("group"))
@@ -139,7 +139,7 @@ def _small_star(edges: DataFrame) -> DataFrame:
     return linked.where("smallest < other").toDF("low", "high").distinct()
 
 
-def _cut(edges: DataFrame) -> DataFrame:
+def cut(edges: DataFrame) -> DataFrame:
     """The same rows, computed now, their history forgotten: without that the plan doubles with every round.
 
     Kept on the disks of two executors each, so that one may be lost; or where the session's checkpoint directory

@@ -16,6 +16,7 @@ from dermaspark.photo import Unreadable, decode, decode_and_sketch
 
 MAX_FILE_BYTES = 2**30  # a larger "photograph" is set aside before it is read
 PHOTOGRAPHS_PER_BATCH = 64  # in memory at a time, in each Python worker
+PHOTOGRAPHS_PER_TASK = 1000  # at most, or four tasks a slot where that is more
 
 Measure = Callable[[bytes], Mapping[str, Any]]  # of a file's content; raises Unreadable
 
@@ -47,10 +48,11 @@ def measure_all(found: DataFrame, total: int, types: Mapping[str, str], measure:
                 names=[*chunk.schema.names, "status", *types],
             )
 
-    tasks = max(1, min(ceil(total / PHOTOGRAPHS_PER_BATCH), 10_000))
+    slots = found.sparkSession.sparkContext.defaultParallelism
+    tasks = min(ceil(total / PHOTOGRAPHS_PER_BATCH), max(4 * slots, ceil(total / PHOTOGRAPHS_PER_TASK)))
     known = [f"{field.name} {field.dataType.simpleString()}" for field in found.schema]
     added = ["status string", *(f"{name} {kind}" for name, kind in types.items())]
-    return found.repartition(tasks, "path").mapInArrow(read, ", ".join([*known, *added]))
+    return found.repartition(max(1, tasks), "path").mapInArrow(read, ", ".join([*known, *added]))
 
 
 def in_chunks(batches: Iterable[pa.RecordBatch], rows: int = PHOTOGRAPHS_PER_BATCH) -> Iterator[pa.RecordBatch]:

@@ -99,7 +99,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
         protocol={
             **protocol(census, config, table is not None),
             "left_out": left_out,
-            "source": source_and_class(readable, table),
+            "source": source_and_class(readable, table) if len(named) > 1 or table is not None else None,
         },
         files=take_inventory(spark, url),
     )

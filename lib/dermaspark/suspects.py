@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from dermaspark.copies import confirm, laid_side_by_side, may_be_copies, meet, star
+from dermaspark.groups import cut
 from dermaspark.photographs import fingerprint_all
 
 log = logging.getLogger("dermaspark")
@@ -23,26 +24,27 @@ def link_copies(sketched: DataFrame, near: bool, max_pixels: int) -> DataFrame:
         sketched: readable photographs, columns id, path, kind and those of `photographs.SKETCH`, persisted.
         max_pixels: a larger photograph is not decoded.
     """
-    of_one_file = star(sketched, "byte_hash")
     first = F.min(F.struct("id", "path", "kind", "size", "coding", F.col("sketch").alias("thumbnail")))
-    files = sketched.groupBy("byte_hash").agg(first.alias("first")).select("first.*")
-    files = _numbered(files).persist(StorageLevel.DISK_ONLY)
+    files = _numbered(sketched.groupBy("byte_hash").agg(first.alias("first")).select("first.*"))
+    kept = [files.persist(StorageLevel.DISK_ONLY)]
     chosen = [_of_one_sketch(files), _of_two_codings(files)]
-    alike = may_be_copies(laid_side_by_side(meet(files), files)).persist(StorageLevel.DISK_ONLY) if near else None
-    if alike is not None:
+    if near:
+        kept.append(alike := may_be_copies(laid_side_by_side(meet(files), files)).persist(StorageLevel.DISK_ONLY))
         chosen.append(alike.select(F.explode(F.array("id_a", "id_b")).alias("id")))
-    suspects = reduce(DataFrame.union, chosen).distinct().persist(StorageLevel.DISK_ONLY)
+    kept.append(suspects := reduce(DataFrame.union, chosen).distinct().persist(StorageLevel.DISK_ONLY))
     n = suspects.count()
     log.info("decoding %d photographs in full, which may be copies", n)
-    if not n:
-        return of_one_file
-    whole = fingerprint_all(files.join(suspects, "id").select("id", "path", "kind"), n, max_pixels)
-    whole = _numbered(whole.where("status = 'ok'")).persist(StorageLevel.DISK_ONLY)
-    links = of_one_file.union(star(whole, "pixel_hash"))
-    if alike is not None:
-        met = alike.select(F.xxhash64("id_a").alias("a"), F.xxhash64("id_b").alias("b"))
-        near_copies = confirm(laid_side_by_side(met, whole))
-        links = links.union(near_copies.select("id_a", "id_b"))
+    links = star(sketched, "byte_hash")
+    if n:
+        whole = fingerprint_all(files.join(suspects, "id").select("id", "path", "kind"), n, max_pixels)
+        kept.append(whole := _numbered(whole.where("status = 'ok'")).persist(StorageLevel.DISK_ONLY))
+        links = links.union(star(whole, "pixel_hash"))
+        if near:
+            met = alike.select(F.xxhash64("id_a").alias("a"), F.xxhash64("id_b").alias("b"))
+            links = links.union(confirm(laid_side_by_side(met, whole)).select("id_a", "id_b"))
+    links = cut(links)
+    for each in kept:
+        each.unpersist()
     return links
 
 
