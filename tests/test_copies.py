@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from dermaspark import copies
-from dermaspark.copies import count_pairs, near_copies, same_pixels, star
+from dermaspark.copies import count_pairs, near_copies, same_pixels
 from dermaspark.fingerprint import fingerprint
+from dermaspark.groups import star
 from disguise import DISGUISES, jpeg, lesion
 from PIL import Image
 

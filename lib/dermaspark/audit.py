@@ -12,9 +12,9 @@ from pyspark.sql import functions as F
 
 from dermaspark import audit_page, storage
 from dermaspark.canary import FEATURES, balanced_accuracy_of_source, canary, cramers_v
-from dermaspark.copies import NearCopies, count_pairs, near_copies, same_pixels, star
+from dermaspark.copies import NearCopies, count_pairs, near_copies, same_pixels
 from dermaspark.facts import OTHER, class_facts, reasons
-from dermaspark.groups import components
+from dermaspark.groups import components, links_of_table
 
 log = logging.getLogger("dermaspark")
 
@@ -64,10 +64,7 @@ def link(photographs: DataFrame, table: DataFrame | None, near: bool) -> Linked:
         pairs = pairs.withColumns({name: F.lit(None).cast("float") for name in ("correlation", "residual")})
     links = pairs.select("id_a", "id_b")
     if table is not None:
-        named = photographs.select("id", "image_id").join(table.select("image_id", "group"), "image_id")
-        if named.isEmpty():
-            log.warning("input.groups: names none of the photographs (image_id is a file's name without .jpg)")
-        links = links.union(star(named, "group"))
+        links = links.union(links_of_table(photographs, table))
     groups = components(links, photographs).persist(StorageLevel.DISK_ONLY)
     return Linked(pairs, groups, found)
 

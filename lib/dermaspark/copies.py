@@ -30,16 +30,6 @@ class NearCopies:
     crowded: int  # photographs with more than NEIGHBOURS neighbours under a key: not all of them were tried
 
 
-def star(photographs: DataFrame, *columns: str) -> DataFrame:
-    """Links (id_a, id_b) that join the photographs with equal `columns`: each with the first of them, by id.
-
-    n - 1 links for n photographs, none where a column is null.
-    """
-    first = F.min("id").over(Window.partitionBy(*columns))
-    known = photographs.dropna(subset=list(columns))
-    return known.select(first.alias("id_a"), F.col("id").alias("id_b")).where("id_a < id_b")
-
-
 def same_pixels(photographs: DataFrame) -> DataFrame:
     """Pairs (id_a, id_b, kind): each photograph with the first, by id, that has the same pixels.
 

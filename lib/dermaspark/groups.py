@@ -1,5 +1,6 @@
 """Groups: photographs that are linked, by being copies or by a table of lesions or patients, in any number of steps."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import reduce
@@ -15,6 +16,8 @@ from scipy.sparse.csgraph import connected_components
 
 from dermaspark.errors import UserError
 from dermaspark.storage import exists
+
+log = logging.getLogger("dermaspark")
 
 GROUP_COLUMNS = ("group", "lesion_id")
 LINKS_OF_ONE_TASK = 50_000  # some 20 MB
@@ -47,6 +50,24 @@ def components(links: DataFrame, photographs: DataFrame) -> DataFrame:
         now, before = _checksum(edges), now
     named = edges.select(F.col("high").alias("id"), F.col("low").alias("group"))
     return photographs.select("id").join(named, "id", "left").select("id", F.coalesce("group", "id").alias("group"))
+
+
+def star(photographs: DataFrame, *columns: str) -> DataFrame:
+    """Links (id_a, id_b) that join the photographs with equal `columns`: each with the first of them, by id.
+
+    n - 1 links for n photographs, none where a column is null.
+    """
+    first = F.min("id").over(Window.partitionBy(*columns))
+    known = photographs.dropna(subset=list(columns))
+    return known.select(first.alias("id_a"), F.col("id").alias("id_b")).where("id_a < id_b")
+
+
+def links_of_table(photographs: DataFrame, table: DataFrame) -> DataFrame:
+    """Links (id_a, id_b) between photographs (id, image_id) that stand in one group of `read_table`'s table."""
+    named = photographs.select("id", "image_id").join(table.select("image_id", "group"), "image_id")
+    if named.isEmpty():
+        log.warning("input.groups: names none of the photographs (image_id is a file's name without .jpg)")
+    return star(named, "group")
 
 
 def read_table(spark: SparkSession, urls: list[str]) -> DataFrame:

@@ -11,7 +11,6 @@ from pyspark.sql import functions as F
 from dermaspark import catalog, featurising, policy, storage
 from dermaspark.audit import source_and_class
 from dermaspark.config import Config, Image, Input, Split, to_dict
-from dermaspark.copies import star
 from dermaspark.dataset import (
     ENTRIES,
     LEFT_OUT,
@@ -24,7 +23,7 @@ from dermaspark.dataset import (
     write_manifest,
 )
 from dermaspark.errors import UserError
-from dermaspark.groups import components, read_labels, read_table
+from dermaspark.groups import components, links_of_table, read_labels, read_table
 from dermaspark.photographs import read_and_sketch, read_pixels
 from dermaspark.split import NOT_IN_FOLDS, Scheme, assign
 from dermaspark.suspects import link_copies
@@ -160,8 +159,7 @@ def find_groups(readable: DataFrame, table: DataFrame | None, config: Config) ->
     """`id` and `group`: photographs that are copies of one another, or of one group of the table."""
     links = link_copies(readable, config.audit.near_copies, config.input.max_pixels)
     if table is not None:
-        named = readable.select("id", "image_id").join(table.select("image_id", "group"), "image_id")
-        links = links.union(star(named, "group"))
+        links = links.union(links_of_table(readable, table))
     return components(links, readable)
 
 

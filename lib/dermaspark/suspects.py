@@ -7,8 +7,8 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from dermaspark.copies import confirm, laid_side_by_side, may_be_copies, meet, star
-from dermaspark.groups import cut
+from dermaspark.copies import confirm, laid_side_by_side, may_be_copies, meet
+from dermaspark.groups import cut, star
 from dermaspark.photographs import fingerprint_all
 
 log = logging.getLogger("dermaspark")
