@@ -1,5 +1,7 @@
-"""What a run learns by: learning rates, mixed rows and the temperature, each against its own definition."""
+"""What a run learns by: learning rates, mixed rows and calibration, each against its own definition."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,8 @@ from dermaspark import calibration, mixing, schedules
 from dermaspark.config import Train
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.metrics import log_loss
 
 SETTINGS = Train(epochs=10, learning_rate=1.0, warmup_epochs=2)
 
@@ -53,29 +56,62 @@ def test_no_mixup_mixes_nothing():
     assert list(partner) == list(range(8)) and (weight == 1).all()
 
 
-def test_the_temperature_is_that_of_the_least_log_loss():
+def overconfident(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities (n, 5) twice too sure, that take class 4 for rarer than it is by exp(1), and labels."""
     random = np.random.Generator(np.random.Philox(0))
-    logits = random.normal(size=(4000, 5))
-    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    labels = np.array([random.choice(5, p=p) for p in shares], np.int32)
-    overconfident = np.log(np.exp(2 * logits) / np.exp(2 * logits).sum(1, keepdims=True))
+    logits = random.normal(size=(n, 5))
+    labels = np.array([random.choice(5, p=p) for p in softmax(logits, axis=1)], np.int32)
+    return log_softmax(2 * (logits - [0, 0, 0, 0, 1]), axis=1), labels
 
-    def loss(temperature: float) -> float:
-        scaled = overconfident / temperature
-        return float((np.log(np.exp(scaled).sum(1)) - scaled[np.arange(4000), labels]).mean())
 
-    halves = [
-        calibration.losses(overconfident[part].astype(np.float32), labels[part])
-        for part in np.split(np.arange(4000), 2)
-    ]
-    found = calibration.best(sum(halves), 4000)
-    least = minimize_scalar(loss, bounds=(0.25, 4), method="bounded").x
-    assert found["temperature"] == pytest.approx(least, rel=0.02)
+def test_calibration_finds_the_temperature_and_the_shifts():
+    logs, labels = overconfident(4000)
+    found = calibration.fit(logs, labels, np.array)
     assert found["temperature"] == pytest.approx(2, rel=0.1)
-    assert found["log_loss_before"] == pytest.approx(loss(1), rel=1e-6)
-    assert found["log_loss_after"] == pytest.approx(loss(found["temperature"]), rel=1e-6)
+    shifts = np.array(found["shifts"])
+    assert shifts[4] - shifts[:4].mean() == pytest.approx(1, abs=0.15)
+    after = calibration.calibrated(logs, found["temperature"], shifts)
+    assert found["log_loss_after"] == pytest.approx(log_loss(labels, after), rel=1e-6)
+    assert found["log_loss_before"] == pytest.approx(log_loss(labels, np.exp(logs)), rel=1e-6)
+    assert after.mean(0) == pytest.approx(np.bincount(labels) / 4000, abs=2e-3)  # as often as they are right
 
 
-def test_without_rows_the_temperature_is_one():
-    nothing = calibration.losses(np.empty((0, 3), np.float32), np.empty(0, np.int32))
-    assert calibration.best(nothing, 0) == {"temperature": 1.0, "rows": 0}
+def test_no_other_temperature_or_shift_is_better():
+    logs, labels = overconfident(300)
+    found = calibration.fit(logs, labels, np.array)
+
+    def objective(temperature, shifts):
+        loss = 300 * log_loss(labels, calibration.calibrated(logs, temperature, shifts), labels=range(5))
+        return loss + calibration.STIFFNESS * np.square(shifts).sum() / 2
+
+    least = objective(found["temperature"], found["shifts"])
+    for step in np.vstack([np.eye(6), -np.eye(6)]) * 0.02:
+        assert objective(found["temperature"] + step[0], found["shifts"] + step[1:]) > least
+
+
+def test_ranks_that_share_the_rows_out_find_what_one_would():
+    logs, labels = overconfident(300)
+    barrier, sums = threading.Barrier(2), [[], []]
+
+    def fit(rank):
+        def total(values):
+            sums[rank] = np.asarray(values)
+            barrier.wait(10)
+            both = sums[0] + sums[1]
+            barrier.wait(10)
+            return both
+
+        mine = np.s_[:10] if rank else np.s_[10:]
+        return calibration.fit(logs[mine], labels[mine], total)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(fit, range(2))
+    assert one == other
+    alone = calibration.fit(logs, labels, np.array)
+    assert one["shifts"] == pytest.approx(alone["shifts"], abs=1e-4)
+    assert one["temperature"] == pytest.approx(alone["temperature"], rel=1e-4)
+
+
+def test_without_rows_nothing_is_changed():
+    nothing = calibration.fit(np.empty((0, 3)), np.empty(0, np.int32), np.array)
+    assert nothing == {"temperature": 1.0, "shifts": [0.0, 0.0, 0.0], "rows": 0}

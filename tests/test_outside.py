@@ -36,6 +36,7 @@ def model(tmp_path_factory) -> str:
         model=keras.Sequential([keras.Input((8, 8, 3), dtype="uint8"), *flat, last]),
         reads="image",
         temperature=1.0,
+        shifts=[0.0] * len(CLASSES),
         thresholds={"risk": [0.9, 0.05], "threshold": [0.0, 0.3]},
         classes=CLASSES,
         preprocessing={"height": 8, "width": 8, "channels": 3, "max_pixels": 1_000_000, "colour_constancy": True},

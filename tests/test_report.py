@@ -145,7 +145,7 @@ def test_all_that_the_document_may_have_is_shown() -> None:
     shown = ["by lesion 12.3% to 87.7%", "0.123\u20130.877", "macro AP", "0.457", "test, given prior", "0.87", "0.812"]
     shown += ["of 100 malignant found", "13 of 100 malignant ones were called benign", "33.3%", "0.143"]
     shown += [
-        "temperature of 1.234, fitted on 282 validation photographs",
+        "temperature of 1.234 and shifted by class, fitted on 282 validation photographs",
         "below 0.713",
         "183 of 300",
         "61.0%",

@@ -30,9 +30,10 @@ FORMAT = 3
 
 @dataclass(frozen=True)
 class Bundle:
-    model: Any  # a Keras model: rows of the column `reads` to probabilities (n, classes), before `temperature`
+    model: Any  # a Keras model: rows of the column `reads` to probabilities (n, classes), before calibration
     reads: str  # the dataset's column: image, uint8 (n, height, width, 3), or features, float32 (n, width)
-    temperature: float  # that the logits are divided by (Guo et al. 2017), fitted on validation rows
+    temperature: float  # that the logits are divided by, and
+    shifts: list[float]  # that are then added, one a class: fitted on validation rows (`calibration`)
     thresholds: dict[str, list[float]]  # of confidence, by the risk they bring, on validation rows (`abstaining`)
     classes: list[str]
     preprocessing: dict[str, Any]  # of the dataset it was trained on
@@ -62,7 +63,7 @@ class Bundle:
     def score(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """The same of rows of the column `reads`."""
         logs = np.log(np.maximum(np.asarray(self._infer(rows), np.float64), SMALLEST))
-        return calibration.tempered(logs, self.temperature)
+        return calibration.calibrated(logs, self.temperature, self.shifts)
 
 
 def save(url: str, bundle: Bundle) -> None:

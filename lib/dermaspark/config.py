@@ -116,7 +116,7 @@ class Network:
     width: int = 128  # units between the blocks of the others
     depth: int = 2  # their blocks
     expansion: int = 2  # of the width within a block
-    heads: int = 1  # of fused, on each family: independent MLPs, averaged with the others
+    heads: int = 2  # of fused, on each family: independent MLPs, averaged with the others
     patch: int = 8  # pixels a side of a patch of mixer
     dropout: float = 0.5
     input_dropout: float = 0.2  # not of seed

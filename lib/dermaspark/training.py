@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from dermaspark import abstaining, bundle, calibration, distributed, featurising, networks, schedules
 from dermaspark.checkpoint import CheckpointStore
@@ -22,7 +23,6 @@ from dermaspark.plan import RankPlan, choose_copies, plan_rank, shuffle_files
 from dermaspark.randomness import hash64
 from dermaspark.resumption import Progress, resume, take_checkpoint
 from dermaspark.stream import Batch, Stream
-from dermaspark.sums import BINS
 
 BLOCK_BYTES = 64 << 20  # of pixels that a rank mixes at a time
 SECONDS_BETWEEN_REPORTS = 1.0
@@ -201,35 +201,29 @@ class Trainer:
 
     # ---- the bundle ----
 
-    def calibrate(self) -> dict[str, float | int]:
-        """The temperature that the validation rows ask for, of the weights as they are; the same on every rank."""
-        summed, rows = np.zeros(len(calibration.TEMPERATURES)), 0
+    def held_back_logs(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Log-probabilities (n, classes) and labels (n,) of this rank's validation rows, of the weights as they are."""
+        logs, labels = [np.empty((0, len(self.manifest.classes)))], [np.empty(0, np.int32)]
         for batch in self.held_back("val"):
             real = batch.real > 0
-            summed += calibration.losses(self.learner.log_probabilities(batch.inputs).numpy()[real], batch.labels[real])
-            rows += int(real.sum())
-        *summed_up, seen = distributed.total([*summed.tolist(), rows])
-        return calibration.best(np.array(summed_up), int(seen))
-
-    def thresholds(self, temperature: float) -> dict[str, list[float]]:
-        """Of confidence, by the risk that each brings among the validation rows; the same on every rank."""
-        counted = np.zeros((2, BINS), np.int64)
-        for batch in self.held_back("val"):
-            real = batch.real > 0
-            logs = self.learner.log_probabilities(batch.inputs).numpy()[real].astype(np.float64)
-            counted += abstaining.count(batch.labels[real].astype(np.int64), calibration.tempered(logs, temperature))
-        return abstaining.thresholds(distributed.total(counted.ravel()).astype(np.int64).reshape(counted.shape))
+            logs.append(self.learner.log_probabilities(batch.inputs).numpy()[real].astype(np.float64))
+            labels.append(batch.labels[real])
+        return np.concatenate(logs), np.concatenate(labels)
 
     def bundle(self, history: list[dict[str, float]], deaths: list[dict[str, Any]]) -> bundle.Bundle:
         """What is left of the run; every rank works it out, since all of them calibrate together."""
-        calibrated = self.calibrate()
-        temperature = float(calibrated["temperature"])
+        logs, labels = self.held_back_logs()
+        fitted = calibration.fit(logs, labels, distributed.total)
+        temperature, shifts = fitted["temperature"], fitted["shifts"]
+        counted = abstaining.count(labels.astype(np.int64), calibration.calibrated(logs, temperature, shifts))
+        everywhere = distributed.total(counted.ravel().tolist()).astype(np.int64).reshape(counted.shape)
         described = self.manifest.preprocessing.get("features", {})
         return bundle.Bundle(
             model=self.model,
             reads=self.reads,
             temperature=temperature,
-            thresholds=self.thresholds(temperature),
+            shifts=shifts,
+            thresholds=abstaining.thresholds(everywhere),
             classes=self.manifest.classes,
             preprocessing=self.manifest.preprocessing,
             class_counts=self.manifest.class_counts["train"],
@@ -240,7 +234,7 @@ class Trainer:
                 "network": to_dict(self.config.network),
                 "train": to_dict(self.config.train),
                 "augment": self.manifest.augment,
-                "calibration": calibrated,
+                "calibration": fitted,
                 "deaths": deaths,
             },
             featuriser=featurising.load(self.data_url, described) if self.reads == featurising.COLUMN else None,

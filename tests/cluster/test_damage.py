@@ -128,7 +128,9 @@ def planted_model(trace: Path):
 
 def save(url: str, model) -> None:
     document = {"classes": ["a", "b"], "preprocessing": {}, "class_counts": {}, "history": [], "training": {}}
-    bundle.save(url, bundle.Bundle(model=model, reads="image", temperature=1.0, thresholds={}, **document))
+    bundle.save(
+        url, bundle.Bundle(model=model, reads="image", temperature=1.0, shifts=[0.0, 0.0], thresholds={}, **document)
+    )
 
 
 def test_code_that_was_planted_in_a_bundles_model_does_not_run(tmp_path):

@@ -102,7 +102,7 @@ def one_epoch(spark, configure, dataset, tmp_path):
 def test_one_epoch_reads_the_same_rows_and_gives_the_same_figures_on_1_2_and_3_ranks(one_epoch, dataset):
     alone, rows_alone = one_epoch(1)
     counts = read_manifest(dataset).counts
-    assert rows_alone[0] == counts["train"] + 3 * counts["val"]  # again for the temperature and the thresholds
+    assert rows_alone[0] == counts["train"] + 2 * counts["val"]  # again for the calibration
     for ranks in (2, 3):
         figures, rows = one_epoch(ranks)
         assert rows.tolist() == rows_alone.tolist()

@@ -28,7 +28,9 @@ def model(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("model")
     spec = {"height": SIDE, "width": SIDE, "channels": 3, "max_pixels": 10**6}
     described = {"classes": ["melanoma", "nevus"], "preprocessing": spec, "class_counts": {}, "history": []}
-    made = bundle.Bundle(model=network, reads="image", temperature=1.0, thresholds={}, training={}, **described)
+    made = bundle.Bundle(
+        model=network, reads="image", temperature=1.0, shifts=[0.0, 0.0], thresholds={}, training={}, **described
+    )
     bundle.save(f"file://{folder}", made)
     return str(folder)
 
