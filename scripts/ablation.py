@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dermaspark import comparison
@@ -57,6 +56,7 @@ def main(arguments: list[str]) -> int:
         for name in [PLAIN, *names]:
             cross_validate(asked, name)
         start_logging("info")
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # of the comparison alone, which is this machine's
         with spark_session("dermaspark ablation", "info") as spark:
             found = compare(spark, asked.out, names)
     except UserError as error:

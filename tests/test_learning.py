@@ -102,7 +102,7 @@ def test_ranks_that_share_the_rows_out_find_what_one_would():
             return both
 
         mine = np.s_[:10] if rank else np.s_[10:]
-        return calibration.fit(logs[mine], labels[mine], total)
+        return calibration.fit(logs[mine], labels[mine], total, leads=rank == 0)
 
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(fit, range(2))
@@ -110,6 +110,12 @@ def test_ranks_that_share_the_rows_out_find_what_one_would():
     alone = calibration.fit(logs, labels, np.array)
     assert one["shifts"] == pytest.approx(alone["shifts"], abs=1e-4)
     assert one["temperature"] == pytest.approx(alone["temperature"], rel=1e-4)
+
+
+def test_a_row_that_the_network_took_for_impossible_leaves_finite_figures():
+    found = calibration.fit(np.array([[0.0, -1000.0]]), np.array([1], np.int32), np.array)
+    assert found["log_loss_before"] == pytest.approx(1000)
+    assert np.isfinite([found["log_loss_after"], found["temperature"], *found["shifts"]]).all()
 
 
 def test_without_rows_nothing_is_changed():

@@ -37,11 +37,12 @@ def claim(folder, overwrite=False):
 
 
 def test_a_finished_output_is_written_over_only_when_asked_for(tmp_path):
+    claim(tmp_path)
     for name in ("marker.json", "part-0"):
         (tmp_path / name).write_text("{}")
     with pytest.raises(UserError, match="output.path=.* is finished already; overwrite=true"):
         claim(tmp_path)
-    assert len(os.listdir(tmp_path)) == 2
+    assert len(os.listdir(tmp_path)) == 3
     claim(tmp_path, overwrite=True)
     assert os.listdir(tmp_path) == [storage.OURS]
 
@@ -54,18 +55,20 @@ def test_an_unfinished_output_is_cleared(tmp_path):
 
 
 def test_a_folder_of_other_things_is_never_touched(tmp_path):
+    claim(tmp_path)
     for name in ("marker.json", "thesis.tex"):
         (tmp_path / name).write_text("{}")
     with pytest.raises(UserError, match="holds thesis.tex"):
         claim(tmp_path, overwrite=True)
-    assert sorted(os.listdir(tmp_path)) == ["marker.json", "thesis.tex"]
+    assert sorted(os.listdir(tmp_path)) == [storage.OURS, "marker.json", "thesis.tex"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_is_called_as_an_output_but_was_not_begun_here_is_never_touched(tmp_path, overwrite):
     (tmp_path / "part-0").mkdir()
     (tmp_path / "part-0" / "mine.jpg").write_text("the only copy")
-    with pytest.raises(UserError, match="holds part-0, which is not of an earlier run"):
+    (tmp_path / "marker.json").write_text("{}")  # of somebody else's job
+    with pytest.raises(UserError, match="holds marker.json, which is not of an earlier run"):
         claim(tmp_path, overwrite)
     assert (tmp_path / "part-0" / "mine.jpg").exists()
 

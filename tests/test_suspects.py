@@ -34,15 +34,15 @@ def find(spark, tmp_path):
     return found
 
 
-@pytest.mark.parametrize("near", [True, False])
-def test_groups_are_the_audits(find, near):
+@pytest.mark.parametrize(("near", "side"), [(True, 64), (False, 64), (True, 8)])
+def test_groups_are_the_audits(find, near, side):
     photographs = {f"{seed}.jpg": jpeg(lesion(seed)) for seed in range(30)}
     photographs |= {f"1 {i}.jpg": jpeg(how(lesion(1))) for i, how in enumerate(DISGUISES.values())}
     photographs |= {"again.jpg": photographs["2.jpg"], "tail.jpg": photographs["3.jpg"] + b"more"}
     photographs |= {"4.png": png(photographs["4.jpg"]), "5.png": png(photographs["5.jpg"])}
     flat = {f"flat {quality}.jpg": jpeg(Image.new("RGB", (300, 225), (90, 80, 70)), quality) for quality in (90, 60)}
     found = find(photographs | flat)
-    whole, sketched = fingerprint_all(found, 50, MANY).persist(), read_and_sketch(found, 50, 64, 64, MANY).persist()
+    whole, sketched = fingerprint_all(found, 50, MANY).persist(), read_and_sketch(found, 50, side, side, MANY).persist()
     wanted = {tuple(row) for row in audit.link(whole, None, near).groups.collect()}
     assert {tuple(row) for row in components(link_copies(sketched, near, MANY), sketched).collect()} == wanted
     linked = 4 + (len(DISGUISES) // 2 if near else 0)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import logsumexp, softmax
 
 TEMPERATURES = (0.25, 4.0)  # the lowest and the highest
 STIFFNESS = 1.0  # of the shifts: their prior is a standard normal, so that a few rows of a class move it little
@@ -24,40 +25,55 @@ def calibrated(logs: Floats, temperature: float, shifts: Sequence[float] | Float
 
     They are divided by the temperature; then each class's `shifts` (classes,) is added.
     """
-    scaled = logs / temperature + np.asarray(shifts)
-    scores: Floats = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
-    scores /= scores.sum(axis=1, keepdims=True)
-    return scores
+    return np.asarray(softmax(logs / temperature + np.asarray(shifts), axis=1), np.float64)
 
 
-def fit(logs: Floats, labels: NDArray[np.int32], total: Total) -> dict[str, Any]:
+def fit(logs: Floats, labels: NDArray[np.int32], total: Total, leads: bool = True) -> dict[str, Any]:
     """Temperature and shifts of the least log loss, and what the loss was without them; 1 and 0 without rows.
 
-    Every rank calls it with its own rows and gets the same: logs (n, classes), labels (n,).
+    Every rank calls it with its own rows and gets the same: logs (n, classes), labels (n,). One of them leads: it
+    alone searches, so that hosts whose arithmetic differs in a last bit can't part ways.
     """
     classes = logs.shape[1]
     rows = int(total([len(labels)])[0])
     if not rows:
         return {"temperature": 1.0, "shifts": [0.0] * classes, "rows": 0}
 
-    def loss(scale_and_shifts: Floats) -> tuple[float, Floats]:
-        """Summed log loss, the prior's part included, and its gradient; a convex function."""
-        scale, shifts = scale_and_shifts[0], scale_and_shifts[1:]
-        shares = calibrated(logs, 1 / scale, shifts)
-        missed = shares - np.eye(classes)[labels]
-        of_rows = -np.log(shares[np.arange(len(labels)), labels]).sum()
-        summed = total([of_rows, (missed * logs).sum(), *missed.sum(axis=0)])
-        prior = np.concatenate([[0.0], STIFFNESS * shifts])
-        return float(summed[0] + prior[1:] @ shifts / 2), summed[1:] + prior
+    def told(point: Floats | None) -> Floats | None:
+        """The summed log loss and its gradient at the leader's point; None, on every rank, when it has none."""
+        goes_on, *place = total([0.0] * (classes + 2) if point is None else [1.0, *point])
+        if not goes_on:
+            return None
+        logits = logs * place[0] + place[1:]
+        losses = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+        missed = softmax(logits, axis=1) - np.eye(classes)[labels]
+        return total([losses.sum(), (missed * logs).sum(), *missed.sum(axis=0)])
+
+    found = np.zeros(classes + 3)
+    if leads:
+        found = _search(told, classes)
+        told(None)
+    else:
+        while told(None) is not None:
+            pass
+    before, after, scale, *shifts = total(found.tolist()).tolist()
+    losses = {"log_loss_before": before / rows, "log_loss_after": after / rows}
+    return {"temperature": 1 / scale, "shifts": shifts, "rows": rows, **losses}
+
+
+def _search(told: Callable[[Floats | None], Floats | None], classes: int) -> Floats:
+    """Log loss at the start and at the end, and where that is: the logits' scale and the shifts."""
+    losses: list[float] = []
+
+    def objective(point: Floats) -> tuple[float, Floats]:
+        """With the prior's part; a convex function."""
+        loss, *gradient = np.asarray(told(point))
+        losses.append(loss)
+        prior = np.concatenate([[0.0], STIFFNESS * point[1:]])
+        return float(loss + prior @ point / 2), np.asarray(gradient) + prior
 
     start = np.concatenate([[1.0], np.zeros(classes)])
     bounds = [(1 / TEMPERATURES[1], 1 / TEMPERATURES[0]), *[(None, None)] * classes]
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    scale, shifts = float(found.x[0]), found.x[1:]
-    return {
-        "temperature": 1 / scale,
-        "shifts": shifts.tolist(),
-        "rows": rows,
-        "log_loss_before": loss(start)[0] / rows,
-        "log_loss_after": float((found.fun - STIFFNESS * shifts @ shifts / 2) / rows),
-    }
+    end = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    objective(end)
+    return np.array([losses[0], losses[-1], *end])

@@ -111,7 +111,7 @@ def _on_the_data(document: Mapping[str, Any]) -> list[Item]:
 def _on_the_model(document: Mapping[str, Any]) -> list[Item]:
     calibrated = isinstance(document["model"], Mapping) and document["model"].get("calibration")
     kept = (
-        "temperature and shifts in bundle.json; threshold of confidence in metrics.json"
+        "temperature, shifts and thresholds in bundle.json"
         if calibrated
         else "probabilities of all classes; no threshold"
     )

@@ -89,7 +89,7 @@ class Audit:
 class Split:
     policy: str = "drop"  # of leaks and label conflicts: drop, keep, relabel (by a table), or as_published (naive)
     relabel: str | None = None  # CSV of relabel: image_id, class
-    validation: float = 0.1  # of each class of the training photographs; the temperature is fitted on them
+    validation: float = 0.1  # of each class of the training photographs; calibration is fitted on them
     folds: int | None = None  # cross-validation: so many folds,
     fold: int = 0  # of which this one is the test split
     seed: int = 0  # of the split, the order of the rows and the augmentation
@@ -178,6 +178,21 @@ class Train:
         _one_of("train.schedule", self.schedule, ("cosine", "plateau"))
         _one_of("train.optimizer", self.optimizer, ("adamw", "adam", "sgd"))
         _one_of("train.resume", self.resume, ("auto", "never"))
+
+
+# Of Train, what may change between the parts of a run that was interrupted; anything else makes it another run.
+FREE_TO_CHANGE = {
+    *(
+        "num_processes",
+        "epochs",
+        "checkpoint_path",
+        "checkpoint_minutes",
+        "resume",
+        "network_interface",
+        "max_restarts",
+    ),
+    *("stall_minutes", "slots_timeout", "use_gpu", "allow_clear_text", "early_stopping_patience"),
+}
 
 
 @dataclass(frozen=True)

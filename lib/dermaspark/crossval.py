@@ -8,9 +8,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import bundle, catalog, dataset, evaluation, scoring, storage
-from dermaspark.config import Config, Data, Model, Output, to_dict
+from dermaspark.config import FREE_TO_CHANGE, Config, Data, Model, Output, to_dict
 from dermaspark.errors import UserError
-from dermaspark.preparation import prepare, preprocessing
+from dermaspark.preparation import grouped_by, prepare, preprocessing
 from dermaspark.run import train
 
 log = logging.getLogger("dermaspark")
@@ -83,25 +83,50 @@ def fold_config(config: Config, folds: int, fold: int, url: str) -> Config:
 def run_fold(spark: SparkSession, config: Config) -> None:
     """Preprocess and train, as far as an earlier run has not."""
     if storage.exists(storage.join(config.data.path, dataset.MANIFEST)):
-        check_fold(dataset.read_manifest(config.data.path), config)
+        check_dataset(dataset.read_manifest(config.data.path), config)
     else:
         prepare(spark, config)
-    if not storage.exists(storage.join(config.model.path, bundle.DOCUMENT)):
+    if storage.exists(storage.join(config.model.path, bundle.DOCUMENT)):
+        check_model(bundle.read_document(config.model.path)["training"], config)
+    else:
         train(spark, config)
 
 
-def check_fold(manifest: dataset.Manifest, config: Config) -> None:
-    """UserError where an earlier run made the fold of other photographs or with other settings."""
+def check_dataset(manifest: dataset.Manifest, config: Config) -> None:
+    """UserError where an earlier run made a fold's dataset of other photographs or with other settings."""
     pixels = preprocessing(config.image, config.input)
-    for key, made, wanted in (
+    spec = manifest.preprocessing.get("features", {}).get("spec", {})
+    families, components = (list(spec.get("families", [])), spec.get("components", config.features.components))
+    _compare(
+        config.data.path,
         ("input.path", manifest.sources, catalog.sources(config.input.path)),
         ("split", manifest.split, to_dict(config.split)),
         ("augment", manifest.augment, to_dict(config.augment)),
         ("image", {name: manifest.preprocessing.get(name) for name in pixels}, pixels),
-    ):
+        ("features.families", families, config.features.families),
+        ("features.components", components, config.features.components),
+        ("grouped by", manifest.protocol["grouped_by"], grouped_by(config)),
+    )
+
+
+def check_model(training: dict[str, Any], config: Config) -> None:
+    """UserError where an earlier run trained a fold's model with other settings."""
+
+    def fixed(settings: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in settings.items() if key not in FREE_TO_CHANGE - {"epochs"}}
+
+    _compare(
+        config.model.path,
+        ("network", training["network"], to_dict(config.network)),
+        ("train", fixed(training["train"]), fixed(to_dict(config.train))),
+    )
+
+
+def _compare(url: str, *settings: tuple[str, Any, Any]) -> None:
+    for key, made, wanted in settings:
         if made != wanted:
             raise UserError(
-                f"{config.data.path}: an unfinished run made it with {key}={made}, not {wanted}; "
+                f"{url}: an unfinished run made it with {key}={made}, not {wanted}; "
                 "overwrite=true starts afresh, or name another output.path"
             )
 

@@ -25,7 +25,7 @@ def stop() -> None:
     hvd.shutdown()
 
 
-def total(values: Sequence[float] | NDArray[np.int64]) -> NDArray[np.float64]:
+def total(values: Sequence[float]) -> NDArray[np.float64]:
     """The sum over all ranks, exact for counts: float64, the same on every rank."""
     summed: NDArray[np.float64] = hvd.allreduce(tf.constant(values, tf.float64), op=hvd.Sum, name="total").numpy()
     return summed

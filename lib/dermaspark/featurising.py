@@ -29,7 +29,8 @@ Floats = NDArray[np.float32]
 
 def spec_of(settings: Features, seed: int) -> FeatureSpec:
     """Raises UserError where a family's weights are not installed."""
-    _check_weights(settings.families)
+    if "efficientnet" in settings.families:
+        efficientnet.check()
     return FeatureSpec(
         tuple(settings.families), components=settings.components, photographs=settings.photographs, seed=seed
     )
@@ -109,7 +110,6 @@ def load(url: str, described: dict[str, Any]) -> Featuriser:
     data = storage.read_bytes(file)
     if hashlib.sha256(data).hexdigest() != described["sha256"]:
         raise UserError(f"{file}: is not the file that was fitted; preprocess and train again")
-    _check_weights(described["spec"]["families"])
     if described.get("weights", {}).get("sha256", efficientnet.SHA256) != efficientnet.SHA256:
         raise UserError(f"{file}: was fitted to the weights of {described['weights']}; this version has others")
     try:
@@ -118,15 +118,10 @@ def load(url: str, described: dict[str, Any]) -> Featuriser:
         raise UserError(f"{file}: not a featuriser of this version ({error}); preprocess and train again") from error
 
 
-def _check_weights(families: Iterable[str]) -> None:
-    if "efficientnet" in families:
-        efficientnet.check()
-
-
 # ---- one task ----
 
 
-def _in_one_task(column: DataFrame, fit: Callable[[pa.ChunkedArray], Any]) -> Any:
+def _in_one_task(column: DataFrame, fit: Callable[[pa.Array], Any]) -> Any:
     """What `fit` makes of a column of a bounded number of rows: worked out by an executor, sent to the driver.
 
     It travels as an RDD's rows do, between Spark's own processes.
@@ -134,7 +129,7 @@ def _in_one_task(column: DataFrame, fit: Callable[[pa.ChunkedArray], Any]) -> An
 
     def run(rows: Iterable[Any]) -> Iterator[Any]:
         with threadpool_limits(1):
-            yield fit(pa.array([bytes(row[0]) for row in rows], pa.binary()))
+            yield fit(pa.array([bytes(row[0]) for row in rows], pa.large_binary()))  # they may be over 2 GiB
 
     (result,) = column.coalesce(1).rdd.mapPartitions(run).collect()
     return result

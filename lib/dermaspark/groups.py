@@ -44,10 +44,11 @@ def components(links: DataFrame, photographs: DataFrame) -> DataFrame:
     edges = cut(edges.where("low < high").distinct())
     now, before = _checksum(edges), NO_EDGES
     if now[0] <= LINKS_OF_ONE_TASK:
-        edges, before = edges.coalesce(1).mapInArrow(_join_up, "low string, high string"), now
-    while now != before:
-        edges = cut(_small_star(_large_star(edges)))
-        now, before = _checksum(edges), now
+        edges = edges.coalesce(1).mapInArrow(_join_up, "low string, high string")
+    else:
+        while now != before:
+            edges = cut(_small_star(_large_star(edges)))
+            now, before = _checksum(edges), now
     named = edges.select(F.col("high").alias("id"), F.col("low").alias("group"))
     return photographs.select("id").join(named, "id", "left").select("id", F.coalesce("group", "id").alias("group"))
 

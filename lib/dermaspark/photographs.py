@@ -76,10 +76,10 @@ def measure_one(path: str, kind: str, measure: Measure) -> tuple[str, Mapping[st
         return "the file's name is not UTF-8", {}
     try:
         fs, name = storage.locate(path)
-        size = fs.size(name)
-        if not fs.isfile(name):  # a pipe or a device has no end, a link may lead to one
+        about = fs.info(name)
+        if about["type"] != "file":  # a pipe or a device has no end, a link may lead to one
             return "not a regular file", {}
-        if size > MAX_FILE_BYTES:
+        if about["size"] > MAX_FILE_BYTES:
             return f"larger than {MAX_FILE_BYTES >> 20} MiB", {}
         return "ok", measure(storage.read_bytes(path))
     except Unreadable as error:

@@ -32,7 +32,7 @@ from dermaspark.writing import OWN_COLUMNS, expand_rows, write_rows
 log = logging.getLogger("dermaspark")
 
 DEFAULT_OUTPUT = "runs/dataset"
-RESERVED = {*OWN_COLUMNS, "path", "predicted", "probability", "probabilities", "status"}
+RESERVED = {*OWN_COLUMNS, "path", "predicted", "probability", "probabilities", "status", "class_name", "raw"}
 SHARED = ("image_id", "group", "source")  # with the groups table, in this spelling
 
 
@@ -96,9 +96,9 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
         counts={"found": total, **counts, "left_out": sum(left_out.values()), "unreadable": unreadable},
         class_counts=class_counts,
         protocol={
-            **protocol(census, config, table is not None),
+            **protocol(census, config),
             "left_out": left_out,
-            "source": source_and_class(readable, table) if len(named) > 1 or table is not None else None,
+            "source": source_and_class(readable, table),
         },
         files=take_inventory(spark, url),
     )
@@ -224,16 +224,15 @@ def count_given(census: pd.DataFrame) -> dict[tuple[str, str], int]:
     return count_by(census[census["reason"].isna()], "given_split", "class_name")
 
 
-def protocol(census: pd.DataFrame, config: Config, has_table: bool) -> dict[str, Any]:
+def protocol(census: pd.DataFrame, config: Config) -> dict[str, Any]:
     """What the figures rest on, for every report."""
     settings = config.split
     test = census[census["given_split"] == "test"]
     tested, leaked = int(test["photographs"].sum()), int(test["photographs"][test["leaked"]].sum())
-    linked = ["copies", *(["near copies"] * config.audit.near_copies), *(["the groups table"] * has_table)]
     result = {
         "policy": settings.policy,
         "description": policy.DESCRIPTIONS[settings.policy],
-        "grouped_by": [] if settings.policy == "as_published" else linked,
+        "grouped_by": grouped_by(config),
         "groups": int(census["groups"].sum()),
     }
     if settings.folds:
@@ -243,6 +242,17 @@ def protocol(census: pd.DataFrame, config: Config, has_table: bool) -> dict[str,
         unclean = leaked if settings.policy == "keep" else 0
         result["share_of_test_photographs_that_are_clean"] = 1 - unclean / tested
     return result
+
+
+def grouped_by(config: Config) -> list[str]:
+    """What joins photographs into groups."""
+    if config.split.policy == "as_published":
+        return []
+    return [
+        "copies",
+        *(["near copies"] * config.audit.near_copies),
+        *(["the groups table"] * bool(config.input.groups)),
+    ]
 
 
 def with_columns(rows: DataFrame, table: DataFrame) -> tuple[DataFrame, list[str]]:

@@ -10,25 +10,13 @@ from numpy.typing import NDArray
 
 from dermaspark import distributed
 from dermaspark.checkpoint import Checkpoint, CheckpointStore, check_identity
-from dermaspark.config import to_dict
+from dermaspark.config import FREE_TO_CHANGE, to_dict
 from dermaspark.dataset import digest
 from dermaspark.errors import UserError
 
 if TYPE_CHECKING:
     from dermaspark.training import Trainer
 
-# What may change between the parts of a run that was interrupted; anything else makes it another run.
-FREE_TO_CHANGE = {
-    *("num_processes", "epochs", "checkpoint_path", "checkpoint_minutes", "resume", "network_interface"),
-    *(
-        "max_restarts",
-        "stall_minutes",
-        "slots_timeout",
-        "use_gpu",
-        "allow_clear_text",
-        "early_stopping_patience",
-    ),
-}
 PLATEAU = ("best", "wait", "cooldown_counter")  # what ReduceLROnPlateau remembers
 STOPPER = ("best", "wait", "stopped_epoch")  # and EarlyStopping
 

@@ -105,9 +105,9 @@ def remove(url: str) -> None:
 def claim(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ...]) -> None:
     """Make room for an output folder whose `marker` file is written last, and leave OURS there.
 
-    A finished output is only written over with `overwrite`; an unfinished one is cleared; a folder that holds
-    anything but entries of the patterns `known` to belong to such an output is never touched, nor one that was
-    neither finished nor begun here, whatever its entries are called.
+    A finished output is only written over with `overwrite`; an unfinished one is cleared; a folder that was not begun
+    here is never touched, whatever its entries are called, nor one that holds anything but entries of the patterns
+    `known` to belong to such an output.
 
     Raises:
         UserError: the output is finished and `overwrite` is off, the folder is somebody else's or can't be written.
@@ -129,12 +129,11 @@ def _clear(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, .
     if not is_directory(url):
         raise UserError(f"{key}={url}: is a file; name a folder")
     fs, path = locate(url)
-    finished = exists(join(url, marker))
-    if finished and not overwrite:
-        raise UserError(f"{key}={url}: is finished already; overwrite=true writes it again, from the start")
     entries = {posixpath.basename(entry.rstrip("/")) for entry in fs.ls(path, detail=False)}
+    begun = OURS in entries
+    if begun and marker in entries and not overwrite:
+        raise UserError(f"{key}={url}: is finished already; overwrite=true writes it again, from the start")
     own = {entry for entry in entries if any(fnmatch.fnmatch(entry, pattern) for pattern in known)}
-    begun = finished or OURS in entries
     strange = sorted(entry for entry in (entries - own if begun else entries) if not entry.startswith("."))
     if strange:
         raise UserError(f"{key}={url}: holds {strange[0]}, which is not of an earlier run; name another folder")

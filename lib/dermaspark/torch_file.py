@@ -5,6 +5,7 @@ whatever they name. Here their instructions are read one by one; the few that pu
 dictionaries are followed, two names stand for a dictionary and for an array, and anything else is refused.
 """
 
+import math
 import pickletools
 import struct
 from collections.abc import Callable
@@ -72,6 +73,8 @@ def _numbers(file: BinaryIO, storage: Storage) -> NDArray[Any]:
 
 def _strided(numbers: NDArray[Any], of: Array) -> NDArray[Any]:
     """A copy, each index checked: `as_strided` would read whatever memory lies there."""
+    if math.prod(of.shape) > len(numbers):
+        raise NotRead(f"an array is larger than its storage {of.storage.key}")
     place: NDArray[np.int64] = np.full(of.shape, of.offset)
     for axis, (side, stride) in enumerate(zip(of.shape, of.strides, strict=True)):
         place += (np.arange(side) * stride).reshape([-1 if k == axis else 1 for k in range(len(of.shape))])

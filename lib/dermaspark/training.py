@@ -213,7 +213,7 @@ class Trainer:
     def bundle(self, history: list[dict[str, float]], deaths: list[dict[str, Any]]) -> bundle.Bundle:
         """What is left of the run; every rank works it out, since all of them calibrate together."""
         logs, labels = self.held_back_logs()
-        fitted = calibration.fit(logs, labels, distributed.total)
+        fitted = calibration.fit(logs, labels, distributed.total, leads=self.rank == 0)
         temperature, shifts = fitted["temperature"], fitted["shifts"]
         counted = abstaining.count(labels.astype(np.int64), calibration.calibrated(logs, temperature, shifts))
         everywhere = distributed.total(counted.ravel().tolist()).astype(np.int64).reshape(counted.shape)
