@@ -210,7 +210,7 @@ def test_photographs_of_one_coding_with_the_same_pixels_have_the_same_sketch() -
     files.append(encoded(image, "JPEG", progressive=True))  # the same coefficients
     png, again, jpeg, progressive = (decode_and_sketch(file, 32, 32, 16, MAX_PIXELS) for file in files)
     assert (png.sketch == again.sketch).all() and (jpeg.sketch == progressive.sketch).all()
-    assert (png.coding, jpeg.coding) == ("PNG RGB", "JPEG RGB")
+    assert (png.coding, jpeg.coding) == ("PNG RGB 1", "JPEG RGB 1")
 
 
 @pytest.mark.parametrize("format_", ["PNG", "WEBP", "TIFF"])
