@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from dermaspark.features import blocks, colour_shape, covariance, efficientnet, lesion, patches
 from dermaspark.features.blocks import Block
@@ -65,9 +66,13 @@ class Featuriser:
     limits: Floats
 
     def describe(self, images: NDArray[np.uint8]) -> Floats:
-        """What `project` and `strangeness` work on. uint8 (n, height, width, 3) to float32 (n, raw width)."""
+        """What `project` and `strangeness` work on. uint8 (n, height, width, 3) to float32 (n, raw width).
+
+        BLAS gets one thread, as it does in Spark: more would add up in another order.
+        """
         width = sum(len(block.mean) for block in self.blocks.values())
-        raw = [describe(image, self.spec, self.dictionaries) for image in images]
+        with threadpool_limits(1):
+            raw = [describe(image, self.spec, self.dictionaries) for image in images]
         return np.array(raw, np.float32).reshape(-1, width)
 
     def project(self, raw: Floats) -> Floats:
