@@ -182,16 +182,8 @@ class Train:
 
 # Of Train, what may change between the parts of a run that was interrupted; anything else makes it another run.
 FREE_TO_CHANGE = {
-    *(
-        "num_processes",
-        "epochs",
-        "checkpoint_path",
-        "checkpoint_minutes",
-        "resume",
-        "network_interface",
-        "max_restarts",
-    ),
-    *("stall_minutes", "slots_timeout", "use_gpu", "allow_clear_text", "early_stopping_patience"),
+    *("num_processes", "epochs", "early_stopping_patience", "checkpoint_path", "checkpoint_minutes", "resume"),
+    *("max_restarts", "stall_minutes", "slots_timeout", "network_interface", "use_gpu", "allow_clear_text"),
 }
 
 
