@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import tempfile
 from contextlib import closing
 
 import numpy as np
@@ -60,6 +61,15 @@ def test_a_rank_that_dies_is_noticed():
     others[0].join(30)
     with pytest.raises(ConnectionError):
         end.add_up(*arrays(0, 1))
+
+
+def test_the_folder_of_temporary_files_may_have_a_long_name(tmp_path, monkeypatch):
+    (folder := tmp_path / ("deep-" * 30)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    end, *_ = gather(2, 1)
+    (mine,) = [end.add_up(*arrays(0, 0))]
+    np.testing.assert_allclose(mine[0], arrays(0, 0)[0] + arrays(1, 0)[0], rtol=1e-5, atol=1e-6)
+    assert not os.listdir(folder)
 
 
 def test_nobody_else_can_join_and_nothing_is_left():

@@ -21,6 +21,12 @@ def test_every_path_becomes_a_full_url(tmp_path, monkeypatch):
         assert storage.resolve(storage.resolve(path)) == storage.resolve(path)
 
 
+def test_a_name_that_hadoop_takes_for_a_pattern_is_read_as_it_is(spark, tmp_path):
+    url = f"file://{tmp_path}/run[1] {{a,b}} 50%"
+    spark.range(3).write.parquet(url)
+    assert spark.read.parquet(storage.literal(url)).count() == 3
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     url = f"file://{tmp_path}/a.json"
     storage.write_json(url, {"n": 1})

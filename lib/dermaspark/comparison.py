@@ -76,7 +76,7 @@ def _common_split(documents: list[dict[str, Any]], urls: list[str], wanted: str 
 
 def _answers(spark: SparkSession, url: str, document: dict[str, Any], split: str, side: str) -> DataFrame:
     """Columns id, group, `label <side>` and `right <side>` of the photographs of one report that have figures."""
-    rows = spark.read.parquet(storage.join(url, PREDICTIONS))
+    rows = spark.read.parquet(storage.literal(storage.join(url, PREDICTIONS)))
     if "group" not in rows.columns:
         raise UserError(f"{url}: its predictions have no column group: it is of an earlier version; evaluate again")
     scored = rows.where((F.col("split") == split) & (F.col("status") == "ok") & F.col("label").isNotNull())

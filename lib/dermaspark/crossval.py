@@ -44,7 +44,7 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
     for model_url, manifest in zip(models, manifests, strict=True):
         scored = score_fold(spark, model_url, manifest)
         scored.write.mode("append").parquet(storage.join(url, evaluation.PREDICTIONS))
-    predictions = spark.read.parquet(storage.join(url, evaluation.PREDICTIONS))
+    predictions = spark.read.parquet(storage.literal(storage.join(url, evaluation.PREDICTIONS)))
     evaluation.check_counts(predictions, sum(manifest.counts["test"] for manifest in manifests), url)
     first, document = manifests[0], bundle.read_document(models[0])
     n = {name: sum(manifest.class_counts["train"].get(name, 0) for manifest in manifests) for name in first.classes}

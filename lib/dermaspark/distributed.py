@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dermaspark.shared_sum import Meeting, SharedSum, join
 
-ADDRESS_BYTES = 108  # of a Unix socket's name (unix(7))
+ADDRESS_BYTES = 4096  # of a path, at most (limits.h)
 _shared: dict[int, SharedSum | None] = {}  # by how many floats it adds up; None: not all ranks are on one host
 
 

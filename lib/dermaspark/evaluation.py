@@ -41,7 +41,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
     predictions_url = storage.join(report_url, PREDICTIONS)
     scored = scoring.score_dataset(spark, model_url, document, data_url, manifest)
     scored.write.parquet(predictions_url)
-    predictions = spark.read.parquet(predictions_url)
+    predictions = spark.read.parquet(storage.literal(predictions_url))
     check_counts(predictions, manifest.counts["found"] - manifest.counts["left_out"], predictions_url)
 
     # ---- count and report ----

@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dermaspark.errors import UserError
-from dermaspark.storage import exists
+from dermaspark.storage import exists, literal
 
 log = logging.getLogger("dermaspark")
 
@@ -111,7 +111,7 @@ def _refuse_conflicts(both: DataFrame, values: list[str]) -> None:
 def _read_csv(spark: SparkSession, url: str) -> DataFrame:
     if not exists(url):
         raise UserError(f"input.groups={url}: no such file")
-    table = spark.read.csv(_literal(url), header=True, ignoreLeadingWhiteSpace=True, ignoreTrailingWhiteSpace=True)
+    table = spark.read.csv(literal(url), header=True, ignoreLeadingWhiteSpace=True, ignoreTrailingWhiteSpace=True)
     named = [name for name in GROUP_COLUMNS if name in table.columns]
     if "image_id" not in table.columns or not named:
         raise UserError(
@@ -119,11 +119,6 @@ def _read_csv(spark: SparkSession, url: str) -> DataFrame:
             "it has to name image_id, and group or lesion_id"
         )
     return table.withColumnRenamed(named[0], "group").withColumn(_FILE, F.lit(url))
-
-
-def _literal(url: str) -> str:
-    """Hadoop takes brackets and the like for a pattern."""
-    return "".join(f"\\{c}" if c in "*?[]{}\\" else c for c in url)
 
 
 def _quoted(name: str) -> Column:
@@ -184,7 +179,7 @@ def read_labels(spark: SparkSession, url: str) -> DataFrame:
     """
     if not exists(url):
         raise UserError(f"split.relabel={url}: no such file")
-    table = spark.read.csv(_literal(url), header=True, ignoreLeadingWhiteSpace=True, ignoreTrailingWhiteSpace=True)
+    table = spark.read.csv(literal(url), header=True, ignoreLeadingWhiteSpace=True, ignoreTrailingWhiteSpace=True)
     if not {"image_id", "class"} <= set(table.columns):
         raise UserError(f"split.relabel={url}: its first line names {', '.join(table.columns)}, not image_id and class")
     labels = table.select("image_id", "class").dropna().distinct()

@@ -63,7 +63,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
     scored = scoring.score_photographs(model_url, document, photographs, total)
     joined, columns = with_groups(scored.withColumn("split", F.lit(OUTSIDE)), table)
     joined.write.parquet(storage.join(url, PREDICTIONS))
-    predictions = spark.read.parquet(storage.join(url, PREDICTIONS))
+    predictions = spark.read.parquet(storage.literal(storage.join(url, PREDICTIONS)))
     check_counts(predictions, total, storage.join(url, PREDICTIONS))
     unreadable = check_readable(predictions, total, config.input.max_bad_fraction)
 

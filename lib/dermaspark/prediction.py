@@ -38,7 +38,7 @@ def predict(spark: SparkSession, config: Config) -> DataFrame:
     log.info("scoring %d photographs", total)
     scored = scoring.score_photographs(model_url, document, found, total)
     (scoring.refuse(scored) if config.model.gate else scored).write.mode("append").parquet(url)
-    predictions = spark.read.parquet(url)
+    predictions = spark.read.parquet(storage.literal(url))
     if refused := predictions.where(F.col("status") == scoring.REFUSED).count():
         log.warning("refused %d of %d photographs: not like those that the model was trained on", refused, total)
     bad = predictions.where(~F.col("status").isin("ok", scoring.REFUSED))

@@ -61,7 +61,7 @@ def score_dataset(
     root = F.create_map(*[F.lit(x) for name, folder in manifest.sources.items() for x in (name, folder)])
     folder = root[F.substring_index("id", "/", 1)]
     scored = scored.withColumn("path", F.concat(folder, F.expr("substring(id, instr(id, '/'))")))
-    bad = spark.read.parquet(storage.join(url, UNREADABLE)).select(
+    bad = spark.read.parquet(storage.literal(storage.join(url, UNREADABLE))).select(
         *("id", "path", "source"),
         F.col("given_split").alias("split"),
         F.col("class_name").alias("label"),

@@ -7,6 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -78,10 +79,11 @@ class Meeting:
     """Where rank 0 waits for the others: a socket that the user alone can reach."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="dermaspark-", dir="/tmp")  # a socket's name must be short
+        self._folder = tempfile.TemporaryDirectory()  # goes with the rank's own where the rank is killed
         self.address = str(Path(self._folder.name) / "ranks")
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.address)
+        with _short(self.address) as name:
+            self._listener.bind(name)
         self._listener.listen()
         self._listener.settimeout(JOIN_SECONDS)
 
@@ -103,12 +105,24 @@ def join(address: str, rank: int, ranks: int, floats: int) -> SharedSum:
     """The end of a rank but 0. OSError where rank 0 is not of this host, or can't be reached."""
     link = socket.socket(socket.AF_UNIX)
     link.settimeout(JOIN_SECONDS)
-    link.connect(address)
+    with _short(address) as name:
+        link.connect(name)
     _, received, *_ = socket.recv_fds(link, 1, 1)
     if not received:
         raise ConnectionError("rank 0 waits no longer")
     link.settimeout(None)
     return SharedSum(rank, ranks, floats, received[0], [link])
+
+
+@contextmanager
+def _short(address: str) -> Iterator[str]:
+    """Another name of the same file, while the block lasts: a socket's has room for 107 bytes alone."""
+    folder, name = os.path.split(address)
+    opened = os.open(folder, os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{opened}/{name}"
+    finally:
+        os.close(opened)
 
 
 def _stride(floats: int) -> int:

@@ -47,6 +47,11 @@ def join(url: str, *parts: str) -> str:
     return posixpath.join(url, *parts)
 
 
+def literal(url: str) -> str:
+    """The URL for Spark to read from: Hadoop takes brackets and the like for a pattern."""
+    return "".join(f"\\{c}" if c in "*?[]{}\\" else c for c in url)
+
+
 def exists(url: str) -> bool:
     fs, path = locate(url)
     return bool(fs.exists(path))

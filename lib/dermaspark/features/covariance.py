@@ -47,8 +47,9 @@ def _log_moments(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
     float32 (30, pixels) to (496,); off the diagonal times root two, so that distances are the matrix's.
     """
-    extended = np.concatenate([values, np.ones((1, values.shape[1]), np.float32)])
-    moments = (extended @ extended.T).astype(np.float64) / values.shape[1]
+    # In double precision: the logarithm blows up what rounding does to the least variances.
+    extended = np.concatenate([values, np.ones((1, values.shape[1]))], dtype=np.float64)
+    moments = extended @ extended.T / values.shape[1]
     variances, axes = np.linalg.eigh(moments + NOISE * np.eye(len(moments)))
     logarithm = (axes * np.log(np.maximum(variances, LEAST))) @ axes.T
     weights = np.where(np.eye(len(moments)) > 0, 1.0, np.sqrt(2.0))
