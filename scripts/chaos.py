@@ -86,23 +86,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the victims and the moments")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that neither cluster nor run is left standing
     plan = [(kind, i) for i in range(options.times) for kind in options.kinds]
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="dermaspark-chaos-") as name:
         make_dataset(folder := Path(name))
         with standalone_cluster(folder) as cluster:
-            whole, pace = leave_alone(Training(folder, cluster, "whole", options.epochs))
+            with Training(folder, cluster, "whole", options.epochs) as training:
+                whole, pace = leave_alone(training)
             for kind, i in plan:
                 rng = generator(options.seed, "chaos", f"{kind}/{i}")
-                kill = None
-                while kill is None:  # until the moment comes before the run's end
+                outcome = None
+                while outcome is None:  # until the moment comes before the run's end
                     name = f"{kind}-{i}-{rng.integers(10**6)}"
                     minutes = float(rng.choice(CHECKPOINT_MINUTES))
-                    training = Training(folder, cluster, name, options.epochs, minutes)
                     moment = draw_moment(rng, options.epochs, pace)
-                    kill = strike(training, kind, moment, rng)
-                outcomes.append(see_through(training, kind, moment, kill, whole))
-                say(f"{len(outcomes)}/{len(plan)}  {outcomes[-1]}")
+                    with Training(folder, cluster, name, options.epochs, minutes) as training:
+                        if kill := strike(training, kind, moment, rng):
+                            outcome = see_through(training, kind, moment, kill, whole)
+                outcomes.append(outcome)
+                say(f"{len(outcomes)}/{len(plan)}  {outcome}")
     print(*table(outcomes), sep="\n")
     return 1 if any(outcome.faults for outcome in outcomes) else 0
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Self
 
 import psutil
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ class Result:
 
 @dataclass
 class Training:
-    """One run, started as often as it takes, and what its drivers wrote when."""
+    """One run, started as often as it takes, and what its drivers wrote when; as a context it does not outlive it."""
 
     folder: Path
     cluster: Cluster
@@ -99,6 +99,13 @@ class Training:
     checkpoint_minutes: float = 10.0
     lines: list[tuple[float, str]] = field(default_factory=list)  # monotonic seconds, a line
     starts: int = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.starts and self.running:
+            self.end()
 
     def start(self) -> None:
         self.starts += 1
