@@ -36,6 +36,14 @@ def test_smoothing_is_a_gaussian_with_reflected_borders(sigma):
     np.testing.assert_allclose(planes.smooth(noise, sigma), expected, atol=1e-4)
 
 
+def test_the_gradient_is_the_slope_whichever_way_it_goes_and_half_of_it_at_the_border():
+    rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    slopes = planes.gradient(np.stack([3 * rows, 4 * columns, 3 * rows + 4 * columns]))
+    np.testing.assert_allclose(slopes[:, 1:-1, 1:-1], np.broadcast_to([[[3]], [[4]], [[5]]], (3, SIDE - 2, SIDE - 2)))
+    np.testing.assert_allclose(slopes[0, [0, -1]], 1.5)
+    np.testing.assert_allclose(slopes[1][:, [0, -1]], 2)
+
+
 def test_the_lesion_is_found_where_it_was_drawn():
     drawn = ellipse(40, 25)
     found = lesion.find(np.where(drawn, 40, 80).astype(np.float32))
@@ -60,10 +68,10 @@ def test_the_outline_tells_long_from_round_and_lopsided_from_even():
 
 def test_a_flat_plane_has_one_binary_pattern_and_stripes_have_another():
     everywhere = np.ones((SIDE, SIDE), bool)
-    flat = texture.binary_patterns(np.zeros((1, SIDE, SIDE), np.float32), [everywhere]).reshape(3, 10)
+    flat = texture.binary_patterns(planes.Scales(np.zeros((1, SIDE, SIDE), np.float32)), [everywhere]).reshape(3, 10)
     np.testing.assert_allclose(flat[:, 0], 1)
     ramp = np.broadcast_to(np.arange(SIDE, dtype=np.float32), (1, SIDE, SIDE))
-    edge = texture.binary_patterns(ramp, [everywhere]).reshape(3, 10)
+    edge = texture.binary_patterns(planes.Scales(ramp), [everywhere]).reshape(3, 10)
     assert (edge[:, 3] > 0.9).all()  # three of eight neighbours are brighter
 
 
@@ -73,7 +81,7 @@ def test_band_energy_peaks_at_the_scale_of_the_texture():
 
     def strongest(period: float) -> int:
         wave = np.sin(2 * np.pi * rows / period)[None].astype(np.float32)
-        return int(np.argmax(texture.band_energies(wave, [everywhere])[: len(texture.SCALES)]))
+        return int(np.argmax(texture.band_energies(planes.Scales(wave), [everywhere])[: len(texture.SCALES)]))
 
     assert strongest(4) < strongest(12) < strongest(40)
 

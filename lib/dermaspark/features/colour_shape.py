@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dermaspark.features import lesion as lesions
 from dermaspark.features import texture
-from dermaspark.features.planes import RADIUS, gradient, opponents, smooth
+from dermaspark.features.planes import RADIUS, Scales, gradient, opponents
 
 RINGS = [np.digitize(RADIUS, [0.35, 0.65, 0.95]) == ring for ring in range(4)]
 PERCENTILES = np.array([0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98])
@@ -26,12 +26,12 @@ Mask = NDArray[np.bool_]
 Planes = NDArray[np.float32]
 
 
-def describe(image: NDArray[np.uint8], colours: Planes, found: Mask) -> NDArray[np.float32]:
+def describe(image: NDArray[np.uint8], scales: Scales, found: Mask) -> NDArray[np.float32]:
     """Colour and shape of one photograph, float32 (WIDTH,).
 
-    image: uint8 (SIDE, SIDE, 3); colours: the same in L, a and b, float32 (3, SIDE, SIDE); found: its lesion.
+    image: uint8 (SIDE, SIDE, 3); scales: the same in L, a and b; found: its lesion.
     """
-    more = opponents(image)
+    colours, more = scales.planes, opponents(image)
     lesion, skin, band = lesions.regions(found)
     everywhere = np.ones_like(lesion)
     against_skin = colours - np.median(colours[:, skin], axis=1)[:, None, None]
@@ -43,24 +43,26 @@ def describe(image: NDArray[np.uint8], colours: Planes, found: Mask) -> NDArray[
         _hues(more, everywhere),
         _hues(more, lesion),
         lesions.outline(lesion, colours),
-        _border(colours, lesion, skin, band),
-        texture.binary_patterns(colours, [lesion, skin]),
-        texture.band_energies(colours, [everywhere, lesion, skin]),
+        _border(scales, lesion, skin, band),
+        texture.binary_patterns(scales, [lesion, skin]),
+        texture.band_energies(scales, [everywhere, lesion, skin]),
     ]
     return np.concatenate(parts).astype(np.float32)
 
 
 def _colours_by_region(planes: Planes, regions: list[Mask]) -> NDArray[np.float32]:
     """Moments and percentiles of every plane in every region, and lesion less skin (regions 5 and 6)."""
-    halves = _blocks(planes).mean((-3, -1))  # a quarter of the pixels: the colours of regions need no more
-    tables = [_moments(halves[:, _blocks(region).any((-3, -1))]) for region in regions]
+    # A quarter of the pixels, each of 2 x 2: the colours of regions need no more.
+    halves: Planes = (_reduce_blocks(np.add, planes) * np.float32(0.25)).reshape(len(planes), -1)
+    places = [np.flatnonzero(_reduce_blocks(np.logical_or, region)) for region in regions]
+    tables = [_moments(halves.take(place, axis=1)) for place in places]
     return np.concatenate([*tables, tables[5] - tables[6]])
 
 
-def _blocks(planes: NDArray[Any]) -> NDArray[Any]:
-    """Planes (..., h, w) as blocks of 2 x 2 pixels (..., h / 2, 2, w / 2, 2)."""
-    height, width = planes.shape[-2:]
-    return planes.reshape(*planes.shape[:-2], height // 2, 2, width // 2, 2)
+def _reduce_blocks(function: np.ufunc, planes: NDArray[Any]) -> NDArray[Any]:
+    """A function of two over the blocks of 2 x 2 pixels of planes (..., h, w), as (..., h / 2, w / 2)."""
+    rows = function(planes[..., ::2, :], planes[..., 1::2, :])
+    return np.asarray(function(rows[..., ::2], rows[..., 1::2]))
 
 
 def _moments(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,9 +93,9 @@ def _hues(planes: Planes, region: Mask) -> NDArray[np.float64]:
     return np.sqrt(np.bincount(cell, weights=saturation, minlength=HUES) / len(saturation))
 
 
-def _border(colours: Planes, lesion: Mask, skin: Mask, band: Mask) -> NDArray[np.float64]:
+def _border(colours: Scales, lesion: Mask, skin: Mask, band: Mask) -> NDArray[np.float64]:
     """How sharply each of L, a and b changes across the border, and within lesion and skin."""
-    slopes = gradient(smooth(colours, 1.5))
+    slopes = gradient(colours.at(1.5))
     across = slopes[:, band]
     figures = [across.mean(1), across.std(1), *np.percentile(across, BORDER_PERCENTILES, axis=1)]
     return np.concatenate([*figures, slopes[:, lesion].mean(1), slopes[:, skin].mean(1)])

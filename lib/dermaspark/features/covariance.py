@@ -7,7 +7,7 @@ of the matrix (Arsigny et al. 2006): second moments of texture that histograms d
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark.features.planes import gradient, smooth
+from dermaspark.features.planes import Scales, gradient
 
 SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels, sigma
 NOISE = 1e-3  # added to each plane's variance, in units of its square
@@ -24,33 +24,43 @@ UNITS = np.array(
 )
 
 
-def describe(colours: NDArray[np.float32], lesion: NDArray[np.bool_]) -> NDArray[np.float32]:
+def describe(colours: Scales, lesion: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Log covariances of photograph, lesion and the rest, float32 (WIDTH,).
 
-    colours: L, a and b, float32 (3, SIDE, SIDE); lesion: (SIDE, SIDE).
+    colours: L, a and b; lesion: (SIDE, SIDE).
     """
-    rest = ~lesion if lesion.mean() < 0.99 else lesion
-    planes = _planes(colours) / UNITS[:, None]
-    return np.concatenate([_log_moments(planes[:, r.ravel()]) for r in (np.ones_like(lesion), lesion, rest)])
+    planes = _planes(colours)
+    planes /= UNITS[:, None]
+    inside, outside = (_moments(planes[:, region.ravel()]) for region in (lesion, ~lesion))
+    rest = outside if lesion.mean() < 0.99 else inside
+    return np.concatenate([_logarithm(sums) for sums in (inside + outside, inside, rest)])
 
 
-def _planes(colours: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What is measured at each pixel. float32 (3, SIDE, SIDE) to (30, pixels)."""
-    levels = np.stack([colours, *(smooth(colours, scale) for scale in SCALES)])
-    slopes = np.log1p(gradient(levels[1:]))
+def _planes(colours: Scales) -> NDArray[np.float32]:
+    """What is measured at each pixel, float32 (30, pixels)."""
+    levels = colours.stack(SCALES)
+    slopes = gradient(levels[1:])
+    np.log1p(slopes, out=slopes)
     bands = levels[:-1] - levels[1:]
-    return np.concatenate([p.reshape(-1, colours[0].size) for p in (levels[[1, -1]], slopes, bands)])
+    return np.concatenate([p.reshape(-1, levels[0, 0].size) for p in (levels[[1, -1]], slopes, bands)])
 
 
-def _log_moments(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Upper triangle of the logarithm of the second moments of (values, 1), which hold the means too.
+def _moments(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sums over the pixels of the products of (values, 1), float32 (30, pixels) to float64 (31, 31).
 
-    float32 (30, pixels) to (496,); off the diagonal times root two, so that distances are the matrix's.
+    In double precision: the logarithm blows up what rounding does to the least variances.
     """
-    # In double precision: the logarithm blows up what rounding does to the least variances.
     extended = np.concatenate([values, np.ones((1, values.shape[1]))], dtype=np.float64)
-    moments = extended @ extended.T / values.shape[1]
-    variances, axes = np.linalg.eigh(moments + NOISE * np.eye(len(moments)))
+    return np.asarray(extended @ extended.T)
+
+
+def _logarithm(sums: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Upper triangle of the logarithm of second moments, which hold the means too, from their sums.
+
+    float64 (31, 31), the last entry the number of pixels, to float32 (496,); off the diagonal times root two, so that
+    distances are the matrix's.
+    """
+    variances, axes = np.linalg.eigh(sums / sums[-1, -1] + NOISE * np.eye(len(sums)))
     logarithm = (axes * np.log(np.maximum(variances, LEAST))) @ axes.T
-    weights = np.where(np.eye(len(moments)) > 0, 1.0, np.sqrt(2.0))
-    return np.asarray((logarithm * weights)[np.triu_indices(len(moments))], np.float32)
+    weights = np.where(np.eye(len(sums)) > 0, 1.0, np.sqrt(2.0))
+    return np.asarray((logarithm * weights)[np.triu_indices(len(sums))], np.float32)

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from dermaspark.features import blocks, colour_shape, covariance, efficientnet, lesion, patches
 from dermaspark.features.blocks import Block
 from dermaspark.features.patches import Dictionary
-from dermaspark.features.planes import lab, on_grid
+from dermaspark.features.planes import Scales, lab, on_grid
 from dermaspark.randomness import generator
 
 REFUSED = 0.01  # of photographs like those that it was fitted on, by `strangeness`
@@ -35,7 +35,7 @@ class FeatureSpec:
     """What is computed; as plain values (`to_dict`) it is the bundle's record of it."""
 
     families: tuple[str, ...] = FAMILIES
-    scales: tuple[Scale, ...] = (Scale(64, 2, 192), Scale(32, 1, 96))
+    scales: tuple[Scale, ...] = (Scale(64, 2, 96), Scale(32, 1, 96))
     patch_samples: int = 20_000  # patches, times eight views, that whitening is fitted on
     patch_photographs: int = 1000  # that they are cut from, at most
     components: int = 200  # principal axes kept of each family
@@ -154,8 +154,8 @@ def _by_block(fitted: Mapping[str, Block], raw: Floats) -> Iterator[tuple[Block,
 def describe(image: NDArray[np.uint8], spec: FeatureSpec, dictionaries: tuple[Dictionary, ...]) -> Floats:
     """Raw features of a photograph, family by family. uint8 (height, width, 3) to float32 (width,)."""
     grid = on_grid(image)
-    colours = lab(grid)
-    found = lesion.find(colours[0])
+    colours = Scales(lab(grid))
+    found = lesion.find(colours.planes[0])
     described = []
     for family in spec.families:
         if family == "colour_shape":

@@ -1,5 +1,6 @@
 """A photograph as float planes on one fixed square grid: colour spaces, and smoothing at any scale."""
 
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -58,12 +59,34 @@ def smooth(planes: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.asarray(kernel @ planes @ kernel.T, np.float32)
 
 
+class Scales:
+    """Planes, float32 (n, SIDE, SIDE), smoothed at any scale, each worked out once: several features look at one."""
+
+    def __init__(self, planes: NDArray[np.float32]) -> None:
+        self.planes = planes
+        self._smoothed: dict[float, NDArray[np.float32]] = {}
+
+    def at(self, sigma: float) -> NDArray[np.float32]:
+        """float32 (n, SIDE, SIDE), sigma in pixels."""
+        if sigma not in self._smoothed:
+            self._smoothed[sigma] = smooth(self.planes, sigma)
+        return self._smoothed[sigma]
+
+    def stack(self, sigmas: Iterable[float]) -> NDArray[np.float32]:
+        """As they are, then at each of the scales. float32 (1 + sigmas, n, SIDE, SIDE)."""
+        return np.stack([self.planes, *map(self.at, sigmas)])
+
+
 def gradient(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Length of the gradient by central differences, a unit a pixel. float32 (..., h, w), shape kept."""
-    padded = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
-    down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    return np.asarray(np.sqrt(down * down + across * across) / 2, np.float32)
+    slopes = [np.empty_like(planes), np.empty_like(planes)]
+    for here, there in ((slopes[0], planes), (slopes[1].swapaxes(-1, -2), planes.swapaxes(-1, -2))):
+        np.subtract(there[..., 2:, :], there[..., :-2, :], out=here[..., 1:-1, :])
+        np.subtract(there[..., 1, :], there[..., 0, :], out=here[..., 0, :])  # beyond the border as at it
+        np.subtract(there[..., -1, :], there[..., -2, :], out=here[..., -1, :])
+        np.multiply(here, here, out=here)
+    slopes[0] += slopes[1]
+    return np.asarray(np.multiply(np.sqrt(slopes[0]), np.float32(0.5)), np.float32)
 
 
 @cache

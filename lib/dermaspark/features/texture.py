@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark.features.planes import smooth
+from dermaspark.features.planes import Scales
 
 Mask = NDArray[np.bool_]
 Planes = NDArray[np.float32]
@@ -23,20 +23,20 @@ def _pattern_table() -> NDArray[np.uint8]:
 _PATTERN = _pattern_table()
 
 
-def binary_patterns(planes: Planes, regions: list[Mask]) -> NDArray[np.float64]:
-    """Square roots of the shares of the ten patterns, for each plane, radius and region."""
-    shares = []
+def binary_patterns(colours: Scales, regions: list[Mask]) -> NDArray[np.float64]:
+    """Square roots of the shares of the ten patterns, for each radius, plane and region."""
+    shares, places = [], [np.flatnonzero(region) for region in regions]
     for radius in RADII:
-        for plane in planes if radius == 1 else smooth(planes, radius / 2):
-            pattern = _PATTERN[_codes(plane, radius)]
-            shares += [np.bincount(pattern[region], minlength=10) / region.sum() for region in regions]
+        planes = colours.planes if radius == 1 else colours.at(radius / 2)
+        for pattern in _PATTERN[_codes(planes, radius)].reshape(len(planes), -1):
+            shares += [np.bincount(pattern[place], minlength=10) / len(place) for place in places]
     return np.asarray(np.sqrt(np.concatenate(shares)), np.float64)
 
 
-def band_energies(planes: Planes, regions: list[Mask]) -> NDArray[np.float32]:
+def band_energies(colours: Scales, regions: list[Mask]) -> NDArray[np.float32]:
     """Differences of Gaussians: log energy and size, skewness, kurtosis, by scale, plane and region."""
-    levels = np.stack([planes, *(smooth(planes, scale) for scale in SCALES)])
-    bands = (levels[:-1] - levels[1:]).reshape(len(SCALES) * len(planes), -1)
+    levels = colours.stack(SCALES)
+    bands = (levels[:-1] - levels[1:]).reshape(-1, levels[0, 0].size)
     square = bands * bands
     weights = np.stack([region.ravel() / region.sum() for region in regions], axis=1).astype(np.float32)
     second, third, fourth = square @ weights, (square * bands) @ weights, (square * square) @ weights
@@ -46,13 +46,13 @@ def band_energies(planes: Planes, regions: list[Mask]) -> NDArray[np.float32]:
     return np.concatenate([np.log(energy), size, *shape]).ravel()
 
 
-def _codes(plane: Planes, radius: int) -> NDArray[np.uint8]:
-    """Which of the eight neighbours at a radius are brighter than a pixel, a bit each. uint8 (h, w)."""
-    height, width = plane.shape
-    padded = np.pad(plane, radius, mode="reflect")
-    threshold = plane + np.float32(NOISE)
-    code = np.zeros(plane.shape, np.uint8)
+def _codes(planes: Planes, radius: int) -> NDArray[np.uint8]:
+    """Which of the eight neighbours at a radius are brighter than a pixel, a bit each. uint8 (n, h, w)."""
+    _, height, width = planes.shape
+    padded = np.pad(planes, [(0, 0), (radius, radius), (radius, radius)], mode="reflect")
+    threshold = planes + np.float32(NOISE)
+    code = np.zeros(planes.shape, np.uint8)
     for bit, angle in enumerate(np.arange(8) * np.pi / 4):
         down, across = radius + round(radius * np.sin(angle)), radius + round(radius * np.cos(angle))
-        code |= (padded[down : down + height, across : across + width] >= threshold).astype(np.uint8) << bit
+        code |= (padded[:, down : down + height, across : across + width] >= threshold).astype(np.uint8) << bit
     return code
