@@ -141,7 +141,9 @@ def page(document: Mapping[str, Any]) -> str:
                 f"| {each['input_bytes_a_second_a_rank'] / 1e6:.0f} MB/s | {useful} |"
             )
     if hours := model.get("preprocessing_hours"):
-        lines += ["", "Hours of preprocessing (600x450, eight copies), by cores:", ""]
+        count = settings["photographs"]
+        lines += ["", f"Hours of preprocessing (600x450, eight copies), by cores, at the rate of a run of {count:,}"]
+        lines += ["photographs. What any run costs at first is in that rate, so these hours are an upper bound:", ""]
         lines += ["| photographs | " + " | ".join(f"{c:,}" for c in CORES) + " |", "|---|" + "---|" * len(CORES)]
         for n, row in hours.items():
             lines.append(f"| {int(n):,} | " + " | ".join(f"{value:,.1f}" for value in row.values()) + " |")

@@ -61,7 +61,8 @@ def test_the_page_has_the_prediction_beside_the_measured_figure():
         "networks": {"seed": {**seed, "two_ranks_measured": 2345.0}},
         "preprocess_rate_a_core": 100.0,
     }
-    text = page({"cost_model": predictions(constants), "settings": {"cores": 2}})
+    text = page({"cost_model": predictions(constants), "settings": {"cores": 2, "photographs": 2000}})
     [row] = [line for line in text.splitlines() if line.startswith("| seed")]
     assert "| 2,345 |" in row and "| 2,5" in row  # 256 rows in 160 ms, and 39 ms for the exchange
+    assert "at the rate of a run of 2,000" in text
     assert "| 1,000,000 | 1.4 |" in text  # 2 cores, 100 photographs a second each
