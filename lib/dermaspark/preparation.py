@@ -55,10 +55,12 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     read = read_pixels if naive else read_and_sketch
     size = (config.image.height, config.image.width, config.input.max_pixels)
     photographs = read(found.where("kind != 'other'"), total, *size).persist(StorageLevel.DISK_ONLY)
-    unreadable = set_aside(photographs, total, config.input.max_bad_fraction, url)
+    # Spark reads whole rows of what it keeps: what needs no pixels goes without.
+    facts = photographs.drop("image").persist(StorageLevel.DISK_ONLY)
+    unreadable = set_aside(facts, total, config.input.max_bad_fraction, url)
 
     # ---- group, judge and split ----
-    readable = photographs.where("status = 'ok'")
+    readable = facts.where("status = 'ok'")
     groups = readable.select("id", F.col("id").alias("group")) if naive else find_groups(readable, table, config)
     members = relabel(spark, readable.select("id", "image_id", "given_split", "class_name"), config.split.relabel)
     judged = policy.judge(members.join(groups, "id"), config.split.policy).persist(StorageLevel.DISK_ONLY)
@@ -72,12 +74,12 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
 
     # ---- augment and write ----
     placed = splits.where("reason is null").select("id", "group", "class_name", "split", "order")
-    rows = readable.select("id", "image_id", "source", "image").join(placed, "id")
+    rows = photographs.select("id", "image_id", "source", "image").join(placed, "id")
     columns: list[str] = []
     if table is not None:
         rows, columns = with_columns(rows, table)
     expanded = expand_rows(rows, classes, counts, columns, config)
-    spec, persisted = preprocessing(config.image, config.input), [found, photographs, judged, splits]
+    spec, persisted = preprocessing(config.image, config.input), [found, photographs, facts, judged, splits]
     if config.features.families:
         log.info("computing features: %s", ", ".join(config.features.families))
         wanted = featurising.spec_of(config.features, config.split.seed)
