@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from dermaspark.errors import UserError
-from dermaspark.photo import EXTENSIONS
+from dermaspark.photo_file import EXTENSIONS
 from dermaspark.randomness import generator
 from PIL import Image
 

@@ -23,7 +23,8 @@ from dermaspark import bundle, scoring, storage
 from dermaspark.cleaning import clean
 from dermaspark.errors import UserError
 from dermaspark.explanation import occlusion
-from dermaspark.photo import Unreadable, decode
+from dermaspark.photo import decode
+from dermaspark.photo_file import Unreadable
 
 INK, MUTED, ACCENT = "#1d2327", "#68727a", "#1f6f8b"
 FOR_AND_AGAINST = "RdBu_r"  # red speaks for the class, blue against it

@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dermaspark.config import Input
 from dermaspark.errors import UserError
-from dermaspark.photo import Unreadable, decode, inspect
+from dermaspark.photo import decode, inspect
+from dermaspark.photo_file import Unreadable
 from isic_table import CLASSES, GROUP_COLUMNS, Arrangement, Image, about, arrange, read, summary
 
 IMAGES_PER_CALL = 100  # of the client: their ids go into one address, which servers take up to some 4,000 characters

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dermaspark.alignment import compare
 from dermaspark.fingerprint import THUMBNAIL_SIDE, fingerprint, hash_pixels, shrink
-from dermaspark.photo import Unreadable
+from dermaspark.photo_file import Unreadable
 from dermaspark.signature import VIEWS, WEAKEST, file_under_keys, keys, signatures
 from disguise import jpeg, lesion
 from hypothesis import given, settings

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 from dermaspark.catalog import sources
+from dermaspark.census import grouped_by
 from dermaspark.config import to_dict
 from dermaspark.crossval import check_dataset, check_model, fold_config
 from dermaspark.dataset import Manifest
 from dermaspark.errors import UserError
-from dermaspark.preparation import grouped_by, preprocessing
+from dermaspark.preparation import preprocessing
 
 
 def test_a_fold_of_other_photographs_or_settings_is_refused(configure, tmp_path):

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dermaspark.photo import EXTENSIONS, Unreadable, decode, decode_and_sketch, inspect
+from dermaspark.photo import decode, decode_and_sketch, inspect
+from dermaspark.photo_file import EXTENSIONS, Unreadable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -340,7 +341,8 @@ def test_too_many_pixels_are_refused_before_memory_is_taken(tmp_path: Path, read
     program = f"""
 import resource, sys; sys.path[:] = {sys.path!r}
 from pathlib import Path
-from dermaspark.photo import Unreadable, decode, inspect
+from dermaspark.photo import decode, inspect
+from dermaspark.photo_file import Unreadable
 in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (in_use + 200_000_000,) * 2)
 for path in sorted(Path({str(tmp_path)!r}).iterdir()):
@@ -396,7 +398,8 @@ def test_pillow_says_nothing_on_the_terminal(tmp_path: Path) -> None:
     program = f"""
 import sys, warnings; sys.path[:] = {sys.path!r}
 from pathlib import Path
-from dermaspark.photo import Unreadable, decode
+from dermaspark.photo import decode
+from dermaspark.photo_file import Unreadable
 for path in sorted(Path({str(tmp_path)!r}).iterdir()):
     try:
         decode(path.read_bytes(), 8, 8, 10**9)

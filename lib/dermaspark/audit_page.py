@@ -17,7 +17,8 @@ from pyspark.sql import functions as F
 
 from dermaspark import drawing, storage
 from dermaspark.facts import COLOUR_BIN, SIDE_BINS_PER_OCTAVE
-from dermaspark.photo import Unreadable, decode, inspect
+from dermaspark.photo import decode, inspect
+from dermaspark.photo_file import Unreadable
 
 ON_CONTACT_SHEET = 24  # photographs of a class,
 ON_ALL_SHEETS = 1_200  # and of all together

@@ -13,7 +13,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
 from dermaspark.errors import UserError
-from dermaspark.photo import EXTENSIONS
+from dermaspark.photo_file import EXTENSIONS
 from dermaspark.storage import is_directory, join, locate, resolve
 
 log = logging.getLogger("dermaspark")

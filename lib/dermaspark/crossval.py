@@ -8,9 +8,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import bundle, catalog, dataset, evaluation, scoring, storage
+from dermaspark.census import grouped_by
 from dermaspark.config import FREE_TO_CHANGE, Config, Data, Model, Output, to_dict
 from dermaspark.errors import UserError
-from dermaspark.preparation import grouped_by, prepare, preprocessing
+from dermaspark.preparation import prepare, preprocessing
 from dermaspark.run import train
 
 log = logging.getLogger("dermaspark")

@@ -1,46 +1,15 @@
-"""Reading one photograph: a file's bytes become RGB pixels of the asked size, or a reason why not."""
+"""Reading one photograph: the bytes of its file become RGB pixels of the asked size, or what its header says."""
 
-import contextlib
-import io
-import logging
-import struct
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-EXTENSIONS = frozenset({"jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp"})
+from dermaspark.photo_file import open_image, orientation, unreadable_if_it_fails
 
-# The plugin is chosen by the first bytes and called directly, because Image.open checks the number of pixels
-# against a limit that is global to the process, and answers a damaged header with "cannot identify".
-_PLUGINS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
-    (b"\xff\xd8\xff", JpegImageFile),
-    (b"\x89PNG\r\n\x1a\n", PngImageFile),
-    (b"BM", BmpImageFile),
-    (b"II*\0", TiffImageFile),
-    (b"MM\0*", TiffImageFile),
-    (b"II+\0", TiffImageFile),
-    (b"MM\0+", TiffImageFile),
-)
-# (offset, bytes, name) of what people have under the name of a photograph and Pillow is not let near.
-_UNSUPPORTED = (
-    (0, b"GIF8", "GIF"),
-    (0, b"%PDF", "PDF"),
-    (0, b"8BPS", "Photoshop"),
-    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftypavif", "AVIF"),
-    (128, b"DICM", "DICOM"),
-)
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -66,19 +35,6 @@ _LUMINANCE_K1 = np.array(
         [49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99],
     ]
 ).ravel()
-
-# Pillow warns about damaged metadata, which changes no pixel here. Filters are global to the process and
-# catch_warnings is not thread-safe before Python 3.14, so this is set once, for Pillow's own modules alone.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").setLevel(logging.CRITICAL)
-
-
-class Unreadable(Exception):  # noqa: N818 - a state of the photograph, which a job counts
-    """A photograph that can't be read; `reason` says why in a few words that are fit for a table."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -112,8 +68,8 @@ def decode(data: bytes, height: int, width: int, max_pixels: int) -> NDArray[np.
     short, of another format, or of more than `max_pixels` pixels (by its header, before it is decoded; for
     TIFF and WebP Pillow's limit of 179 million holds too). Damage that libjpeg decodes past goes unnoticed.
     """
-    with _unreadable_if_it_fails():
-        image, box, turn = _scaled(_open(data, max_pixels), height, width)
+    with unreadable_if_it_fails():
+        image, box, turn = _scaled(open_image(data, max_pixels), height, width)
         return np.array(_rgb(_resized(image, height, width, FILTER, box, turn)))
 
 
@@ -123,8 +79,8 @@ def decode_and_sketch(data: bytes, height: int, width: int, side: int, max_pixel
     Photographs of one coding with the same pixels have the same sketch; two JPEGs with the same coefficients do, for a
     JPEG is decoded at a fraction of its size.
     """
-    with _unreadable_if_it_fails():
-        opened = _open(data, max_pixels)
+    with unreadable_if_it_fails():
+        opened = open_image(data, max_pixels)
         size, form, mode = opened.size, opened.format, opened.mode
         image, box, turn = _scaled(opened, height, width)
         full_width, full_height = size[::-1] if turn in _SWAPS_SIDES else size
@@ -145,7 +101,7 @@ def _scaled(image: ImageFile.ImageFile, height: int, width: int) -> tuple[Image.
     scaled = image.draft(None, (least, least))
     box = scaled[1] if scaled else None  # without the part of the last scaled pixels that lies outside
     image.load()
-    turn = _orientation(image)
+    turn = orientation(image)
     return _resizable(image), box, turn
 
 
@@ -162,95 +118,14 @@ def inspect(data: bytes, max_pixels: int) -> Header:
     Raises Unreadable, also for more than `max_pixels` pixels: some decoders take memory for all of them as soon
     as they see the header.
     """
-    with _unreadable_if_it_fails():
-        image = _open(data, max_pixels)
+    with unreadable_if_it_fails():
+        image = open_image(data, max_pixels)
         width, height = image.size
         # Pillow has already swapped the sides of a TIFF.
-        if not isinstance(image, TiffImageFile) and _orientation(image) in _SWAPS_SIDES:
+        if not isinstance(image, TiffImageFile) and orientation(image) in _SWAPS_SIDES:
             width, height = height, width
         quality = _jpeg_quality(image) if isinstance(image, JpegImageFile) else None
         return Header(str(image.format), image.mode, width, height, len(data), quality)
-
-
-@contextlib.contextmanager
-def _unreadable_if_it_fails() -> Iterator[None]:
-    try:
-        yield
-    except (Unreadable, MemoryError):
-        raise
-    except Exception as error:  # Pillow raises a dozen types on damaged data: no list of them stays complete
-        raise Unreadable(_reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, of 179 million pixels
-        return "too many pixels"
-    if "truncated" in text.lower():
-        return "truncated"
-    if " " not in text:  # a KeyError's message is the key alone, which says nothing in a table
-        text = f"{type(error.__cause__ or error).__name__} {text}"
-    return f"damaged: {text[:100]}".strip()
-
-
-def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
-    """The image with its header read and checked, no pixel decoded."""
-    plugin = _plugin(data)
-    if plugin is WebPImageFile:  # its decoder takes memory for the whole canvas as soon as it is made
-        if int.from_bytes(data[4:8], "little") + 8 > len(data):
-            raise Unreadable("truncated")
-        _check_pixels(*_webp_size(data), max_pixels)
-    stream = io.BytesIO(data)
-    try:
-        image = plugin(stream)
-    except (OSError, SyntaxError, ValueError) as error:
-        if stream.tell() >= len(data) and plugin is not WebPImageFile:
-            raise Unreadable("truncated") from error
-        raise
-    _check_pixels(*image.size, max_pixels)
-    if isinstance(image, JpegImageFile) and not image.tile:  # the data ended before the first scan
-        raise Unreadable("truncated")
-    if isinstance(image, TiffImageFile):  # memory is taken for a whole tile, however small the image
-        tags, base = image.tag_v2, ExifTags.Base
-        _check_pixels(tags.get(base.TileWidth, 0), tags.get(base.TileLength, 0), max_pixels)
-    return image
-
-
-def _plugin(data: bytes) -> type[ImageFile.ImageFile]:
-    if not data:
-        raise Unreadable("empty file")
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return WebPImageFile
-    for magic, plugin in _PLUGINS:
-        if data.startswith(magic):
-            return plugin
-    for offset, magic, name in _UNSUPPORTED:
-        if data.startswith(magic, offset):
-            raise Unreadable(f"unsupported format {name}")
-    raise Unreadable("not an image")
-
-
-def _check_pixels(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise Unreadable(f"too many pixels ({width} x {height})")
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height of the canvas (RFC 9649: sections 2.5 to 2.7)."""
-    if data[12:16] == b"VP8X":
-        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    if data[12:16] == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
-
-
-def _orientation(image: ImageFile.ImageFile) -> int:
-    """The EXIF orientation, 1 to 8. Of a loaded TIFF always 1: Pillow turns it while it loads."""
-    try:  # not image.getexif(), which for a PNG decodes the pixels first
-        return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
-    except (SyntaxError, ValueError, TypeError, struct.error):
-        return 1  # only metadata is damaged: the pixels as they are stored, as viewers show them
 
 
 def _resizable(image: Image.Image) -> Image.Image:

@@ -12,7 +12,8 @@ from pyspark.sql import DataFrame
 
 from dermaspark import storage
 from dermaspark.fingerprint import THUMBNAIL_SIDE, Fingerprint, fingerprint, hash_bytes
-from dermaspark.photo import Unreadable, decode, decode_and_sketch
+from dermaspark.photo import decode, decode_and_sketch
+from dermaspark.photo_file import Unreadable
 
 MAX_FILE_BYTES = 2**30  # a larger "photograph" is set aside before it is read
 PHOTOGRAPHS_PER_BATCH = 64  # in memory at a time, in each Python worker

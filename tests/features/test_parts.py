@@ -68,10 +68,12 @@ def test_the_outline_tells_long_from_round_and_lopsided_from_even():
 
 def test_a_flat_plane_has_one_binary_pattern_and_stripes_have_another():
     everywhere = np.ones((SIDE, SIDE), bool)
-    flat = texture.binary_patterns(planes.Scales(np.zeros((1, SIDE, SIDE), np.float32)), [everywhere]).reshape(3, 10)
+    flat = texture.binary_patterns(planes.ScaleSpace(np.zeros((1, SIDE, SIDE), np.float32)), [everywhere]).reshape(
+        3, 10
+    )
     np.testing.assert_allclose(flat[:, 0], 1)
     ramp = np.broadcast_to(np.arange(SIDE, dtype=np.float32), (1, SIDE, SIDE))
-    edge = texture.binary_patterns(planes.Scales(ramp), [everywhere]).reshape(3, 10)
+    edge = texture.binary_patterns(planes.ScaleSpace(ramp), [everywhere]).reshape(3, 10)
     assert (edge[:, 3] > 0.9).all()  # three of eight neighbours are brighter
 
 
@@ -81,7 +83,7 @@ def test_band_energy_peaks_at_the_scale_of_the_texture():
 
     def strongest(period: float) -> int:
         wave = np.sin(2 * np.pi * rows / period)[None].astype(np.float32)
-        return int(np.argmax(texture.band_energies(planes.Scales(wave), [everywhere])[: len(texture.SCALES)]))
+        return int(np.argmax(texture.band_energies(planes.ScaleSpace(wave), [everywhere])[: len(texture.SCALES)]))
 
     assert strongest(4) < strongest(12) < strongest(40)
 

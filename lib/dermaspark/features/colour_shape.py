@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dermaspark.features import lesion as lesions
 from dermaspark.features import texture
-from dermaspark.features.planes import RADIUS, Scales, gradient, opponents
+from dermaspark.features.planes import RADIUS, ScaleSpace, gradient, opponents
 
 RINGS = [np.digitize(RADIUS, [0.35, 0.65, 0.95]) == ring for ring in range(4)]
 PERCENTILES = np.array([0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98])
@@ -26,12 +26,12 @@ Mask = NDArray[np.bool_]
 Planes = NDArray[np.float32]
 
 
-def describe(image: NDArray[np.uint8], scales: Scales, found: Mask) -> NDArray[np.float32]:
+def describe(image: NDArray[np.uint8], space: ScaleSpace, found: Mask) -> NDArray[np.float32]:
     """Colour and shape of one photograph, float32 (WIDTH,).
 
-    image: uint8 (SIDE, SIDE, 3); scales: the same in L, a and b; found: its lesion.
+    image: uint8 (SIDE, SIDE, 3); space: the same in L, a and b; found: its lesion.
     """
-    colours, more = scales.planes, opponents(image)
+    colours, more = space.planes, opponents(image)
     lesion, skin, band = lesions.regions(found)
     everywhere = np.ones_like(lesion)
     against_skin = colours - np.median(colours[:, skin], axis=1)[:, None, None]
@@ -43,9 +43,9 @@ def describe(image: NDArray[np.uint8], scales: Scales, found: Mask) -> NDArray[n
         _hues(more, everywhere),
         _hues(more, lesion),
         lesions.outline(lesion, colours),
-        _border(scales, lesion, skin, band),
-        texture.binary_patterns(scales, [lesion, skin]),
-        texture.band_energies(scales, [everywhere, lesion, skin]),
+        _border(space, lesion, skin, band),
+        texture.binary_patterns(space, [lesion, skin]),
+        texture.band_energies(space, [everywhere, lesion, skin]),
     ]
     return np.concatenate(parts).astype(np.float32)
 
@@ -93,9 +93,9 @@ def _hues(planes: Planes, region: Mask) -> NDArray[np.float64]:
     return np.sqrt(np.bincount(cell, weights=saturation, minlength=HUES) / len(saturation))
 
 
-def _border(colours: Scales, lesion: Mask, skin: Mask, band: Mask) -> NDArray[np.float64]:
+def _border(space: ScaleSpace, lesion: Mask, skin: Mask, band: Mask) -> NDArray[np.float64]:
     """How sharply each of L, a and b changes across the border, and within lesion and skin."""
-    slopes = gradient(colours.at(1.5))
+    slopes = gradient(space.at(1.5))
     across = slopes[:, band]
     figures = [across.mean(1), across.std(1), *np.percentile(across, BORDER_PERCENTILES, axis=1)]
     return np.concatenate([*figures, slopes[:, lesion].mean(1), slopes[:, skin].mean(1)])

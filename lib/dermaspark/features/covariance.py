@@ -7,7 +7,7 @@ of the matrix (Arsigny et al. 2006): second moments of texture that histograms d
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark.features.planes import Scales, gradient
+from dermaspark.features.planes import ScaleSpace, gradient
 
 SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels, sigma
 NOISE = 1e-3  # added to each plane's variance, in units of its square
@@ -24,7 +24,7 @@ UNITS = np.array(
 )
 
 
-def describe(colours: Scales, lesion: NDArray[np.bool_]) -> NDArray[np.float32]:
+def describe(colours: ScaleSpace, lesion: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Log covariances of photograph, lesion and the rest, float32 (WIDTH,).
 
     colours: L, a and b; lesion: (SIDE, SIDE).
@@ -36,7 +36,7 @@ def describe(colours: Scales, lesion: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.concatenate([_logarithm(sums) for sums in (inside + outside, inside, rest)])
 
 
-def _planes(colours: Scales) -> NDArray[np.float32]:
+def _planes(colours: ScaleSpace) -> NDArray[np.float32]:
     """What is measured at each pixel, float32 (30, pixels)."""
     levels = colours.stack(SCALES)
     slopes = gradient(levels[1:])

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from dermaspark.features import blocks, colour_shape, covariance, efficientnet, lesion, patches
 from dermaspark.features.blocks import Block
 from dermaspark.features.patches import Dictionary
-from dermaspark.features.planes import Scales, lab, on_grid
+from dermaspark.features.planes import ScaleSpace, lab, on_grid
 from dermaspark.randomness import generator
 
 REFUSED = 0.01  # of photographs like those that it was fitted on, by `strangeness`
@@ -154,7 +154,7 @@ def _by_block(fitted: Mapping[str, Block], raw: Floats) -> Iterator[tuple[Block,
 def describe(image: NDArray[np.uint8], spec: FeatureSpec, dictionaries: tuple[Dictionary, ...]) -> Floats:
     """Raw features of a photograph, family by family. uint8 (height, width, 3) to float32 (width,)."""
     grid = on_grid(image)
-    colours = Scales(lab(grid))
+    colours = ScaleSpace(lab(grid))
     found = lesion.find(colours.planes[0])
     described = []
     for family in spec.families:

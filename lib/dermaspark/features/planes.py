@@ -59,7 +59,7 @@ def smooth(planes: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.asarray(kernel @ planes @ kernel.T, np.float32)
 
 
-class Scales:
+class ScaleSpace:
     """Planes, float32 (n, SIDE, SIDE), smoothed at any scale, each worked out once: several features look at one."""
 
     def __init__(self, planes: NDArray[np.float32]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark.features.planes import Scales
+from dermaspark.features.planes import ScaleSpace
 
 Mask = NDArray[np.bool_]
 Planes = NDArray[np.float32]
@@ -23,7 +23,7 @@ def _pattern_table() -> NDArray[np.uint8]:
 _PATTERN = _pattern_table()
 
 
-def binary_patterns(colours: Scales, regions: list[Mask]) -> NDArray[np.float64]:
+def binary_patterns(colours: ScaleSpace, regions: list[Mask]) -> NDArray[np.float64]:
     """Square roots of the shares of the ten patterns, for each radius, plane and region."""
     shares, places = [], [np.flatnonzero(region) for region in regions]
     for radius in RADII:
@@ -33,7 +33,7 @@ def binary_patterns(colours: Scales, regions: list[Mask]) -> NDArray[np.float64]
     return np.asarray(np.sqrt(np.concatenate(shares)), np.float64)
 
 
-def band_energies(colours: Scales, regions: list[Mask]) -> NDArray[np.float32]:
+def band_energies(colours: ScaleSpace, regions: list[Mask]) -> NDArray[np.float32]:
     """Differences of Gaussians: log energy and size, skewness, kurtosis, by scale, plane and region."""
     levels = colours.stack(SCALES)
     bands = (levels[:-1] - levels[1:]).reshape(-1, levels[0, 0].size)
