@@ -25,24 +25,10 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
+from brushes import ASPECT, GRID_X, GRID_Y, HEIGHT, TURN, WIDTH, curve, discs, smooth_noise, soft, strokes
 from dermaspark.errors import UserError
 from dermaspark.randomness import generator
-from lesion_drawing import (
-    ASPECT,
-    GRID_X,
-    GRID_Y,
-    HEIGHT,
-    KINDS,
-    TURN,
-    WIDTH,
-    Frame,
-    Lesion,
-    curve,
-    discs,
-    smooth_noise,
-    soft,
-    strokes,
-)
+from lesion_drawing import KINDS, Frame, Lesion
 
 # What melanin, blood and deep melanin take from red, green and blue light at density 1 (natural logarithm).
 # Tuned by eye: melanin takes blue first, haemoglobin green, and melanin seen through the dermis red.
