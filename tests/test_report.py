@@ -1,5 +1,6 @@
 """The page shows the document's figures and nothing else, and nothing in it comes from elsewhere or runs."""
 
+import math
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dermaspark import report
+from dermaspark import charts, report
 from dermaspark.metrics import ALL, TRAINING, UNIFORM, Cell, Tally, curves, document, figures
 from dermaspark.sums import SET_ASIDE, count
 
@@ -101,6 +102,17 @@ def test_the_page_shows_the_figures_of_the_document() -> None:
     for text in shown:
         assert text in page.text
     assert page.tags.count("svg") == 7
+
+
+@pytest.mark.parametrize(
+    ("rates", "cuts"),
+    [([1e-3, 1e-3, 1e-4, 1e-4, 1e-5], 2), ([0.5 * (1 + math.cos(math.pi * k / 8)) for k in range(9)], 0), ([1e-3], 0)],
+)
+def test_a_learning_rate_that_stood_still_and_fell_was_cut_and_a_cosine_never_is(rates, cuts) -> None:
+    drawn = charts.learning([HISTORY[0] | {"learning_rate": rate} for rate in rates], "loss")
+    without = charts.learning([HISTORY[0] | {"learning_rate": 1.0} for _ in rates], "loss")
+    dashes = "stroke-dasharray"
+    assert drawn.count(dashes) - without.count(dashes) == cuts + (cuts > 0)  # and one in the legend
 
 
 def test_names_from_folders_and_tables_stay_text() -> None:

@@ -1,6 +1,5 @@
 """The pictures of a report, as SVG."""
 
-import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +17,6 @@ from dermaspark.summary import cut, short_names
 WIDTH = 360  # of a picture, in points; a phone shows a point as a pixel or so
 NAMES = 118  # of them, for class names at the left
 DASHED = (0, (4, 3))
-CUT = 0.7  # a learning rate that falls below this share of itself was cut; others decay
 
 
 @mpl.rc_context(STYLE)
@@ -146,7 +144,9 @@ def learning(history: Sequence[Mapping[str, Any]], key: str) -> str:
         if np.isfinite(line).any():
             axes.plot(np.arange(1, len(line) + 1), line, ".-", color=colour, label=label)
     rates = [epoch.get("learning_rate") or 0.0 for epoch in history]
-    cuts = [k + 1.5 for k, (old, new) in enumerate(itertools.pairwise(rates)) if new < CUT * old]
+    # A rate that had stood still was cut; a cosine's never does.
+    threes = zip(rates, rates[1:], rates[2:], strict=False)
+    cuts = [k + 2.5 for k, (before, old, new) in enumerate(threes) if before == old > new]
     for k, place in enumerate(cuts):
         label = "_again" if k else "learning rate cut"  # the underscore keeps it out of the legend
         axes.axvline(place, color=MUTED, linewidth=0.9, linestyle=DASHED, label=label)
