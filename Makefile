@@ -14,7 +14,9 @@ CONFIG ?= conf/default.yaml
 PHOTOGRAPHS := runs/demo/photographs
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-SUBMIT = SPARK_CONF_DIR=conf spark-submit --master '$(MASTER)'
+# What set-up found out about starting a JVM; read when a target runs, since set-up is the first that it does.
+export SPARK_SUBMIT_OPTS = $(shell cat .venv/jvm-options 2>/dev/null)
+SUBMIT = spark-submit --master '$(MASTER)' --properties-file conf/spark-defaults.conf
 
 # The demo and the tests stay on this machine, whatever its host name resolves to.
 demo test: export SPARK_LOCAL_IP = 127.0.0.1

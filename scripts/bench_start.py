@@ -64,7 +64,10 @@ def main() -> None:
 
 def run_rank(config: Any, urls: dict[str, str]) -> None:
     """As dermaspark.run.run_rank, but that it tells of its progress on standard output."""
-    from dermaspark.training import train_rank
+    from dermaspark.sparing import sparing_imports
+
+    with sparing_imports():  # as in a rank of our launcher
+        from dermaspark.training import train_rank
 
     def report(**message: Any) -> None:
         if message["event"] == "epoch":

@@ -19,6 +19,7 @@ from dermaspark import drawing, storage
 from dermaspark.facts import COLOUR_BIN, SIDE_BINS_PER_OCTAVE
 from dermaspark.photo import decode, inspect
 from dermaspark.photo_file import Unreadable
+from dermaspark.sparing import spared
 
 ON_CONTACT_SHEET = 24  # photographs of a class,
 ON_ALL_SHEETS = 1_200  # and of all together
@@ -106,7 +107,7 @@ def pictures(spark: SparkSession, paths: list[str], max_pixels: int) -> dict[str
     if not paths:
         return {}
     table = spark.createDataFrame([(path,) for path in paths], "path string")
-    made = table.repartition(-(-len(paths) // PICTURES_PER_TASK)).mapInArrow(make, "path string, jpeg binary")
+    made = table.repartition(-(-len(paths) // PICTURES_PER_TASK)).mapInArrow(spared(make), "path string, jpeg binary")
     rows = made.where("jpeg is not null").collect()
     return {row["path"]: f"data:image/jpeg;base64,{base64.b64encode(row['jpeg']).decode()}" for row in rows}
 

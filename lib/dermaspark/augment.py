@@ -53,6 +53,8 @@ def augment_all(
     numbers = list(copies)
     maps = [affine(ranges, generator(seed, "augment", f"{photograph_id}#{n}"), height, width) for n in numbers if n]
     warped = iter(warp(image, maps, ranges.fill))
+    if ranges.resolution == 0 and ranges.quality == 100:  # a generator costs a tenth of a copy
+        return [next(warped) if n else image for n in numbers]
     worn = {n: generator(seed, "wear", f"{photograph_id}#{n}") for n in numbers if n}
     return [wear(next(warped), ranges, worn[n]) if n else image for n in numbers]
 
@@ -99,8 +101,6 @@ def warp(image: NDArray[np.uint8], maps: Sequence[NDArray[np.float64]], fill: Fi
 def wear(image: NDArray[np.uint8], ranges: Ranges, rng: np.random.Generator) -> NDArray[np.uint8]:
     """`image`, uint8 (height, width, 3), after fewer pixels and compression, as far as `ranges` goes."""
     fewer, quality = rng.uniform(1 - ranges.resolution, 1), round(rng.uniform(ranges.quality, 100))
-    if ranges.resolution == 0 and ranges.quality == 100:
-        return image
     picture = Image.fromarray(image)
     if ranges.resolution:
         size = [max(1, round(fewer * side)) for side in picture.size]

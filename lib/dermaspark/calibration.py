@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
 TEMPERATURES = (0.25, 4.0)  # the lowest and the highest
@@ -63,6 +62,8 @@ def fit(logs: Floats, labels: NDArray[np.int32], total: Total, leads: bool = Tru
 
 def _search(told: Callable[[Floats | None], Floats | None], classes: int) -> Floats:
     """Log loss at the start and at the end, and where that is: the logits' scale and the shifts."""
+    from scipy.optimize import minimize  # two thirds of a second, which every driver would take to start
+
     losses: list[float] = []
 
     def objective(point: Floats) -> tuple[float, Floats]:

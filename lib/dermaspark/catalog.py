@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from dermaspark.errors import UserError
 from dermaspark.photo_file import EXTENSIONS
+from dermaspark.sparing import spared
 from dermaspark.storage import is_directory, join, locate, resolve
 
 log = logging.getLogger("dermaspark")
@@ -91,7 +92,7 @@ def find(spark: SparkSession, folders: list[ClassFolder]) -> DataFrame:
             for folder in batch.itertuples(index=False):
                 yield from file_rows(folder.url, partial(_labelled, folder))
 
-    return table.repartition(len(folders)).mapInPandas(list_folders, SCHEMA)
+    return table.repartition(len(folders)).mapInPandas(spared(list_folders), SCHEMA)
 
 
 def class_names(counts: dict[tuple[str, str], int]) -> list[str]:

@@ -18,6 +18,7 @@ from dermaspark.errors import UserError
 from dermaspark.evaluation import METRICS, PREDICTIONS
 from dermaspark.labels import Ints
 from dermaspark.ratios import mean
+from dermaspark.sparing import spared
 from dermaspark.summary import HEADLINES, aligned
 
 SIDES = ("a", "b")
@@ -121,7 +122,7 @@ def _counts(both: DataFrame, urls: list[str], split: str) -> dict[str, dict[str,
 def _replicates(both: DataFrame, labels: list[str]) -> list[bootstrap.Replicates]:
     """The figures of each report in each replicate."""
     rows = both.select("group", F.col("label a").alias("label"), *(f"right {side}" for side in SIDES))
-    counted = add_up(rows.mapInArrow(partial(_resample, labels), SUMS)).toArrow()
+    counted = add_up(rows.mapInArrow(spared(partial(_resample, labels)), SUMS)).toArrow()
     cells = [counted.filter(pc.equal(counted["cell"], k)) for k in range(len(SIDES))]
     return [bootstrap.replicates(sums_of(cell), len(labels)) for cell in cells]
 

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from dermaspark.alignment import Likeness, compare
 from dermaspark.fingerprint import THUMBNAIL_SIDE
 from dermaspark.signature import file_under_keys
+from dermaspark.sparing import spared
 
 MAX_DISTANCE = 5  # bits in which the signatures of a photograph and its copy may differ, of 53
 NEIGHBOURS = 64  # rows of one key that a row is compared with
@@ -79,10 +80,10 @@ def meet(photographs: DataFrame) -> DataFrame:
     Args:
         photographs: columns number and thumbnail.
     """
-    filed = photographs.select("number", "thumbnail").mapInArrow(_file, _FILED)
+    filed = photographs.select("number", "thumbnail").mapInArrow(spared(_file), _FILED)
     # Two photographs of one number (a chance of 3 in a million among 10 million) would not be compared.
     ordered = filed.repartition("key").sortWithinPartitions("key", "signature", "number")
-    return ordered.mapInArrow(_meet, _MET).distinct()
+    return ordered.mapInArrow(spared(_meet), _MET).distinct()
 
 
 def laid_side_by_side(met: DataFrame, photographs: DataFrame) -> DataFrame:
@@ -167,7 +168,7 @@ def _crowded(number: NDArray[np.int64], key: NDArray[np.int64]) -> NDArray[np.in
 
 def confirm(pairs: DataFrame) -> DataFrame:
     """Of pairs laid side by side those that are copies: id_a, id_b, pairs, correlation and residual."""
-    return pairs.mapInArrow(_confirm, _CONFIRMED)
+    return pairs.mapInArrow(spared(_confirm), _CONFIRMED)
 
 
 def may_be_copies(pairs: DataFrame) -> DataFrame:
@@ -178,7 +179,7 @@ def may_be_copies(pairs: DataFrame) -> DataFrame:
             likely = _compare(chunk).may_be_copy
             yield chunk.select(["id_a", "id_b"]).filter(pa.array(likely))
 
-    return pairs.mapInArrow(keep, "id_a string, id_b string")
+    return pairs.mapInArrow(spared(keep), "id_a string, id_b string")
 
 
 def _compare(pairs: pa.RecordBatch) -> Likeness:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from dermaspark.errors import UserError
+from dermaspark.sparing import spared
 from dermaspark.storage import exists, is_directory, join, locate, read_json, write_json
 
 MANIFEST = "manifest.json"
@@ -109,7 +110,7 @@ def take_inventory(spark: SparkSession, url: str) -> list[DataFile]:
 
     tasks = min(len(relative), 4 * spark.sparkContext.defaultParallelism)
     schema = "path string, split string, copy int, bucket int, rows long, bytes long, sha256 string"
-    found = table.repartition(tasks).mapInPandas(weigh, schema).collect()
+    found = table.repartition(tasks).mapInPandas(spared(weigh), schema).collect()
     files = [DataFile(**row.asDict()) for row in found]
     return sorted(files, key=lambda file: (SPLITS.index(file.split), file.copy, file.bucket, file.path))
 

@@ -18,6 +18,7 @@ from dermaspark.dataset import FEATURISER
 from dermaspark.errors import UserError
 from dermaspark.features import FeatureSpec, Featuriser, efficientnet, featuriser
 from dermaspark.photographs import images_of, in_chunks
+from dermaspark.sparing import spared
 from dermaspark.writing import quoted
 
 COLUMN = "features"
@@ -86,7 +87,8 @@ def _add_columns(
                 yield pa.RecordBatch.from_arrays([*chunk.columns, *function(chunk.column(source))], names=names)
 
     known = {field.name: field.dataType.simpleString() for field in rows.schema}
-    return rows.mapInArrow(add, ", ".join(f"{quoted(name)} {kind}" for name, kind in {**known, **kinds}.items()))
+    schema = ", ".join(f"{quoted(name)} {kind}" for name, kind in {**known, **kinds}.items())
+    return rows.mapInArrow(spared(add), schema)
 
 
 # ---- on disk ----

@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dermaspark.errors import UserError
+from dermaspark.sparing import spared
 from dermaspark.storage import exists, literal
 
 log = logging.getLogger("dermaspark")
@@ -44,7 +45,7 @@ def components(links: DataFrame, photographs: DataFrame) -> DataFrame:
     edges = cut(edges.where("low < high").distinct())
     now, before = _checksum(edges), NO_EDGES
     if now[0] <= LINKS_OF_ONE_TASK:
-        edges = edges.coalesce(1).mapInArrow(_join_up, "low string, high string")
+        edges = edges.coalesce(1).mapInArrow(spared(_join_up), "low string, high string")
     else:
         while now != before:
             edges = cut(_small_star(_large_star(edges)))

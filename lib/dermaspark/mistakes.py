@@ -16,6 +16,7 @@ from dermaspark import storage
 from dermaspark.cleaning import clean
 from dermaspark.dataset import read_manifest
 from dermaspark.photographs import read_pixels
+from dermaspark.sparing import spared
 
 SHOWN = 12
 SIDE = 160  # pixels of a picture, the longer side at most
@@ -78,7 +79,8 @@ def pictures(spark: SparkSession, url: str, split: str, ids: Collection[str]) ->
     if not files:
         return {}
     tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
-    found = spark.createDataFrame(files, "file string").repartition(tasks).mapInArrow(look, "id string, png binary")
+    table = spark.createDataFrame(files, "file string").repartition(tasks)
+    found = table.mapInArrow(spared(look), "id string, png binary")
     return {row["id"]: _as_url(row["png"]) for row in found.collect()}
 
 

@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from dermaspark import explanation, featurising, scoring, storage
 from dermaspark.dataset import DataFile, Manifest
 from dermaspark.randomness import generator
+from dermaspark.sparing import spared
 
 ROWS = 4000  # photographs at most: the first of the split, whose order is random
 
@@ -35,7 +36,7 @@ def importance(
             yield pa.RecordBatch.from_pydict({"found": [json.dumps(found)]})
 
     table = spark.createDataFrame([(path,) for path in files], "file string").coalesce(1)
-    (row,) = table.mapInArrow(work, "found string").collect()
+    (row,) = table.mapInArrow(spared(work), "found string").collect()
     result: dict[str, dict[str, float]] = json.loads(row["found"])
     return result
 

@@ -14,6 +14,7 @@ from dermaspark import storage
 from dermaspark.fingerprint import THUMBNAIL_SIDE, Fingerprint, fingerprint, hash_bytes
 from dermaspark.photo import decode, decode_and_sketch
 from dermaspark.photo_file import Unreadable
+from dermaspark.sparing import spared
 
 MAX_FILE_BYTES = 2**30  # a larger "photograph" is set aside before it is read
 PHOTOGRAPHS_PER_BATCH = 64  # in memory at a time, in each Python worker
@@ -53,7 +54,7 @@ def measure_all(found: DataFrame, total: int, types: Mapping[str, str], measure:
     tasks = min(ceil(total / PHOTOGRAPHS_PER_BATCH), max(4 * slots, ceil(total / PHOTOGRAPHS_PER_TASK)))
     known = [f"{field.name} {field.dataType.simpleString()}" for field in found.schema]
     added = ["status string", *(f"{name} {kind}" for name, kind in types.items())]
-    return found.repartition(max(1, tasks), "path").mapInArrow(read, ", ".join([*known, *added]))
+    return found.repartition(max(1, tasks), "path").mapInArrow(spared(read), ", ".join([*known, *added]))
 
 
 def in_chunks(batches: Iterable[pa.RecordBatch], rows: int = PHOTOGRAPHS_PER_BATCH) -> Iterator[pa.RecordBatch]:

@@ -12,6 +12,7 @@ from dermaspark import bundle, scoring, storage
 from dermaspark.catalog import file_rows
 from dermaspark.config import Config
 from dermaspark.errors import UserError
+from dermaspark.sparing import spared
 
 log = logging.getLogger("dermaspark")
 
@@ -76,7 +77,7 @@ def list_files(spark: SparkSession, roots: list[str]) -> DataFrame:
             for root in batch["root"]:
                 yield from file_rows(root, lambda path: {"id": path, "path": path, "image_id": _stem(path)})
 
-    return table.mapInPandas(list_roots, SCHEMA).where("kind != 'other'").dropDuplicates(["id"])
+    return table.mapInPandas(spared(list_roots), SCHEMA).where("kind != 'other'").dropDuplicates(["id"])
 
 
 def _stem(path: str) -> str:

@@ -14,6 +14,7 @@ from dermaspark.config import Config
 from dermaspark.dataset import read_manifest
 from dermaspark.errors import UserError
 from dermaspark.launcher import HorovodDistributor
+from dermaspark.sparing import sparing_imports
 
 log = logging.getLogger("dermaspark")
 
@@ -61,7 +62,9 @@ def train(spark: SparkSession, config: Config) -> dict[str, Any]:
 def run_rank(config: Config, urls: dict[str, str]) -> dict[str, Any]:
     """What the launcher runs in each rank's process; TensorFlow is imported there alone."""
     from dermaspark import rank
-    from dermaspark.training import train_rank
+
+    with sparing_imports():
+        from dermaspark.training import train_rank
 
     deaths = [asdict(death) for death in rank.context().deaths]
     return train_rank(config, urls, deaths, rank.report)

@@ -17,7 +17,7 @@ from dermaspark.cleaning import clean
 from dermaspark.dataset import UNREADABLE, Manifest, check_content
 from dermaspark.featurising import COLUMN, STRANGENESS
 from dermaspark.photographs import images_of, in_chunks, read_pixels
-from dermaspark.tensorflow_worker import sparing_tensorflow
+from dermaspark.sparing import spared, sparing_tensorflow
 from dermaspark.writing import quoted
 
 ROWS_PER_BATCH = 256
@@ -56,7 +56,7 @@ def score_dataset(
     schema = "split string, id string, image_id string, source string, group string, "
     schema += "".join(f"{quoted(name)} string, " for name in manifest.columns) + f"label string, {SCORES}"
     files_table = spark.createDataFrame([(path,) for path in files], "file string").repartition(tasks)
-    scored = files_table.mapInArrow(score_files, schema)
+    scored = files_table.mapInArrow(spared(score_files), schema)
     # An id is its source's name and the path in it; the column `source` may be the groups table's.
     root = F.create_map(*[F.lit(x) for name, folder in manifest.sources.items() for x in (name, folder)])
     folder = root[F.substring_index("id", "/", 1)]
@@ -100,7 +100,7 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
 
     types = {field.name: field.dataType.simpleString() for field in found.schema}
     schema = ", ".join(f"{name} {types[name]}" for name in kept) + f", {SCORES}"
-    return photographs.mapInArrow(score_batches, schema)
+    return photographs.mapInArrow(spared(score_batches), schema)
 
 
 def score(probabilities: NDArray[np.float64], strangeness: Any, classes: list[str]) -> dict[str, pa.Array]:

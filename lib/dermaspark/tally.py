@@ -16,6 +16,7 @@ from dermaspark.adding import SUMS, add_up, as_batch, sums_of
 from dermaspark.errors import UserError
 from dermaspark.labels import Floats, Ints, LabelMap
 from dermaspark.metrics import ALL, GIVEN, TRAINING, UNIFORM, UNKNOWN, Cell, Tally
+from dermaspark.sparing import spared
 from dermaspark.sums import NOT_FINITE, Quantity, Sums, added, count, joined, to_prior
 
 MAX_VALUES = 20  # a column with more values than this is no way to slice the photographs
@@ -53,7 +54,7 @@ def tally(
     )
     cells = _cells(rows, tuple(slices), tuple(priors))
     weights = {name: (np.asarray(prior), wanted) for name, wanted in priors.items()}
-    counted = rows.mapInArrow(partial(_count, of, tuple(slices), weights, cells), SUMS)
+    counted = rows.mapInArrow(spared(partial(_count, of, tuple(slices), weights, cells)), SUMS)
     # PySpark reads the signature of what it applies, and fails on functools.partial: hence the lambda.
     divided = add_up(counted).groupBy("cell").applyInArrow(lambda key, part: _divide(key, part, of, cells), FIGURES)
     found = {cells[row["cell"]]: row for row in divided.collect()}

