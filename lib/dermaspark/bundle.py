@@ -47,7 +47,7 @@ class Bundle:
     def _infer(self) -> Any:
         import tensorflow as tf
 
-        return tf.function(functools.partial(self.model, training=False), reduce_retracing=True)
+        return tf.function(functools.partial(self.model, training=False), reduce_retracing=True, autograph=False)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """float64 (n, classes), rows that sum to 1, of uint8 images (n, height, width, 3)."""

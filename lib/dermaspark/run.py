@@ -1,6 +1,7 @@
 """A training run as the driver sees it: what it stands on is checked, ranks are launched, their progress is shown."""
 
 import logging
+import math
 import sys
 import time
 from dataclasses import asdict
@@ -75,7 +76,7 @@ class Console:
 
     def __init__(self) -> None:
         self.on_terminal = sys.stderr.isatty()
-        self.last_line = time.monotonic()
+        self.last_line = -math.inf  # the first step is told at once
         self.rate = 0.0
 
     def show(self, rank: int, message: dict[str, Any]) -> None:

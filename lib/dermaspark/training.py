@@ -131,7 +131,7 @@ class Trainer:
             progress.sums += (*sums, plan.global_rows[step])
             progress.step = step + 1
             now = time.monotonic()
-            if now - reported > SECONDS_BETWEEN_REPORTS:
+            if step == first or now - reported > SECONDS_BETWEEN_REPORTS:
                 rate = plan.global_rows[first : step + 1].sum() / (now - started)
                 mean = progress.sums[0] / progress.sums[2]
                 at = {"epoch": progress.epoch, "step": step + 1, "steps": plan.steps}

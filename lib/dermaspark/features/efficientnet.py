@@ -110,7 +110,9 @@ def _network() -> Any:
     with sparing_tensorflow():
         import tensorflow as tf
 
-        return tf.function(functools.partial(build(read_weights()), training=False), reduce_retracing=True)
+        return tf.function(
+            functools.partial(build(read_weights()), training=False), reduce_retracing=True, autograph=False
+        )
 
 
 def _views(image: NDArray[np.uint8]) -> Floats:
