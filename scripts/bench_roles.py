@@ -76,19 +76,22 @@ def train(given: Arguments) -> Unit:
 
 
 def allreduce(given: Arguments) -> Unit:
-    """Ten sums over the ranks of the next of so many bytes, by our exchange and then by Horovod's.
+    """Ten sums over the ranks of the next of so many bytes: as on one host, or as between hosts, by Horovod.
 
     The first unit is one of each, for its graph to be traced.
     """
+    if given["way"] == "hosts":
+        os.environ["HOROVOD_CYCLE_TIME"] = "1"  # Horovod's own: `distributed` sets it where all are on one host
     import horovod.tensorflow as hvd
     import tensorflow as tf
     from dermaspark import distributed
 
     distributed.start()
     values = [tf.zeros(size // 4) for size in given["sizes"]]
-    ours = [tf.function(lambda value=value: distributed.add_up([value])[0]) for value in values]
-    horovods = [tf.function(lambda value=value: hvd.grouped_allreduce([value], op=hvd.Sum)[0]) for value in values]
-    sums = ours + horovods
+    if given["way"] == "hosts":
+        sums = [tf.function(lambda value=value: hvd.grouped_allreduce([value], op=hvd.Sum)[0]) for value in values]
+    else:
+        sums = [tf.function(lambda value=value: distributed.add_up([value])[0]) for value in values]
     turns = itertools.chain([sums], itertools.cycle([[each] * 10 for each in sums]))
 
     def unit() -> float:
