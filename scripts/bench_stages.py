@@ -20,13 +20,13 @@ from dermaspark.dataset import MANIFEST, read_manifest
 SIZE = (600, 450)  # pixels
 COPIES = 8
 ROWS = 10_000  # of an epoch, at least where the clock runs for 20 s
-SCORED = 20_000  # rows of a turn of scoring, likewise
+SCORED = 60_000  # rows of a turn of scoring, likewise
 BATCH = 256  # rows of a rank's step
 CORES = 2
 EXCHANGES = (4 << 10, 4 << 20, 32 << 20)  # bytes, to fit latency and bandwidth
 EXCHANGE_ROUNDS = 10
 START_RUNS = 2  # of each launcher
-WARM_UP = 3  # units of work of a JVM, after which it has compiled what it goes through often
+WARM_UP = 2  # units of work of a JVM, after which it has compiled what it goes through often
 
 Sides = dict[str, tuple[str, dict[str, Any], dict[str, Any]]]  # role, arguments, how it is started
 

@@ -1,16 +1,21 @@
 """What processes are spared: nothing that works without is missing afterwards."""
 
 import gc
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
+from dermaspark import sparing
 from dermaspark.sparing import spared
 
 
 def run(program: str) -> str:
     """In a process of its own: what is imported and frozen there stays there."""
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": str(Path(sparing.__file__).parents[1])}
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
