@@ -11,10 +11,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from bench_given import IDLE_SECONDS, Arguments, Unit, configuration, one_rank, session
 from bench_rivals import bare, fit, predict, pyarrow, student
 from bench_sides import serve, timed
+from dermaspark.dataset import DataFile
 
 STALL_MINUTES = 1e6
 
@@ -107,14 +109,14 @@ def allreduce(given: Arguments) -> Unit:
 
 
 def score(given: Arguments) -> Unit:
-    """jobs/evaluate.py's scoring of a dataset, its files `times` over, to Parquet."""
+    """jobs/evaluate.py's scoring of a dataset to Parquet, each of its files under `scored` names."""
     from dermaspark import bundle, scoring
     from dermaspark.dataset import read_manifest
 
     spark = session(given["cores"])
     url, model = f"file://{given['dataset']}", f"file://{given['model']}"
     manifest = read_manifest(url)
-    manifest = replace(manifest, files=[file for file in manifest.files if file.copy == 0] * given["scored"])
+    manifest = replace(manifest, files=_linked(Path(given["dataset"]), manifest.files, given["scored"]))
     document = bundle.read_document(model)
 
     def unit() -> float:
@@ -123,6 +125,18 @@ def score(given: Arguments) -> Unit:
         return sum(file.rows for file in manifest.files)
 
     return unit
+
+
+def _linked(root: Path, files: list[DataFile], names: int) -> list[DataFile]:
+    """The photographs' files under so many names each: a path is scored once, however often it is listed."""
+    linked = []
+    for file in files:
+        for number in range(names if file.copy == 0 else 0):
+            path = file.path.removesuffix(".parquet") + f".{number}.parquet"
+            (root / path).unlink(missing_ok=True)
+            os.link(root / file.path, root / path)
+            linked.append(replace(file, path=path))
+    return linked
 
 
 def make_model(given: Arguments) -> Unit:
