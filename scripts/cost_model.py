@@ -117,7 +117,8 @@ def page(document: Mapping[str, Any]) -> str:
         "allreduce of the gradient's G bytes, 2 (p - 1) (latency + G / p x seconds a byte); nothing overlaps. A link",
         f"adds its own seconds a byte, and {HOP_SECONDS * 1e6:.0f} us a message. Ranks of one host exchange through",
         "memory that they share; hosts through Horovod, whose cost was measured over loopback. Nothing was measured",
-        "on more than two ranks.",
+        "on more than two ranks. Between hosts Horovod's thread looks for work every millisecond, which slowed two",
+        "ranks of one core each by a fifth where it was tried on one host; that is not in the steps here.",
     ]
     if "networks" in model:
         lines.append("")
