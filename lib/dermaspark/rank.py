@@ -22,7 +22,6 @@ import cloudpickle
 
 from dermaspark.launch.channel import pack
 from dermaspark.launch.deaths import Death, describe
-from dermaspark.sparing import sparing_imports
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LENGTH = struct.Struct("!Q")  # stands before each pickle on a pipe
@@ -69,8 +68,7 @@ def main() -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # the supervisor asks before it kills a hung rank
     rank, size = int(os.environ["HOROVOD_RANK"]), int(os.environ["HOROVOD_SIZE"])
     try:
-        with sparing_imports():  # of the modules that the function is of
-            function, arguments, attempt, deaths = read_pickle(orders)
+        function, arguments, attempt, deaths = read_pickle(orders)
         threading.Thread(target=_die_at_end_of, args=(orders.fileno(),), daemon=True).start()
         _context = Context(rank, size, attempt, deaths)
         result = function(*arguments)

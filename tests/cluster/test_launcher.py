@@ -51,6 +51,12 @@ def ran(spark):
     return HorovodDistributor(spark, 2, on_message=look).run(allreduce, 8), seen
 
 
+def test_a_function_is_found_in_a_module_of_any_imports(spark):
+    from sklearn.metrics import accuracy_score
+
+    assert HorovodDistributor(spark, 1).run(accuracy_score, [1, 0], [1, 1]) == 0.5
+
+
 def test_two_processes_add_up(ran):
     result, seen = ran
     assert (result["total"], result["size"]) == (3.0, 2)
