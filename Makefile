@@ -16,7 +16,8 @@ PHOTOGRAPHS := runs/demo/photographs
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # What set-up found out about starting a JVM; read when a target runs, since set-up is the first that it does.
 export SPARK_SUBMIT_OPTS = $(shell cat .venv/jvm-options 2>/dev/null)
-SUBMIT = spark-submit --master '$(MASTER)' --properties-file conf/spark-defaults.conf
+SUBMIT = spark-submit --master '$(MASTER)' --properties-file conf/spark-defaults.conf \
+  --driver-java-options -Dlog4j2.configurationFile=conf/log4j2.properties
 
 # The demo and the tests stay on this machine, whatever its host name resolves to.
 demo test: export SPARK_LOCAL_IP = 127.0.0.1

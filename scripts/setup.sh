@@ -83,8 +83,7 @@ archive_classes() {
     spark-submit --master 'local[2]' jobs/preprocess.py --config conf/seed.yaml \
     input.path="$folder/photographs" output.path="$folder/dataset"
   rm -r "$folder"
-  echo "'-XX:SharedArchiveFile=$archive' -Xlog:cds=off -Xlog:cds+dynamic=off -XX:TieredStopAtLevel=1" \
-    "'-Dlog4j2.configurationFile=$PWD/conf/log4j2.properties'" >.venv/jvm-options
+  echo "'-XX:SharedArchiveFile=$archive' -Xlog:cds=off -Xlog:cds+dynamic=off -XX:TieredStopAtLevel=1" >.venv/jvm-options
 }
 
 if holds; then
