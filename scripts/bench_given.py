@@ -43,10 +43,13 @@ def one_rank(given: Arguments) -> Any:
 
     rank, ranks = distributed.start()
     config = configuration(given)
-    config = replace(config, train=replace(config.train, batch_size=given["batch"] * ranks, checkpoint_minutes=1e6))
+    many = 10**6  # epochs, more than there is time for, and no minute at which to write a checkpoint
+    settings = replace(config.train, batch_size=given["batch"] * ranks, epochs=many, checkpoint_minutes=many)
+    config = replace(config, train=settings)
     url = f"file://{given['dataset']}"
     manifest = read_manifest(url)
-    manifest = replace(manifest, files=manifest.files * given["times"])
+    counts = {**manifest.counts, "val": 0}  # an epoch without validation
+    manifest = replace(manifest, files=manifest.files * given["times"], counts=counts)
     return Trainer(config, manifest, url, rank, ranks, lambda **_: None)
 
 

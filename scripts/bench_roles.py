@@ -63,15 +63,17 @@ def train(given: Arguments) -> Unit:
     """An epoch of jobs/train.py's loop on this rank, without the checkpoint at its end."""
     from dermaspark.checkpoint import CheckpointStore
     from dermaspark.resumption import Progress, resume
+    from dermaspark.stream import ahead
 
     trainer = one_rank(given)
     store = CheckpointStore(f"file://{tempfile.gettempdir()}/bench-no-checkpoints")  # written to by nobody
     resume(trainer, store)
+    batches = ahead(trainer.batches_from(0, 0))
     epochs = iter(range(10**9))
 
     def unit() -> float:
         epoch = next(epochs)
-        trainer.train_epoch(Progress(epoch=epoch), store)
+        trainer.train_epoch(batches, Progress(epoch=epoch), store)
         return trainer.plan(epoch).rows
 
     return unit
@@ -141,12 +143,12 @@ def _linked(root: Path, files: list[DataFile], names: int) -> list[DataFile]:
 
 def make_model(given: Arguments) -> Unit:
     """A bundle to score with, untrained: scoring costs the same."""
-    from dermaspark import bundle
+    from dermaspark import bundle, outcome
 
     trainer = one_rank(given)
 
     def unit() -> float:
-        bundle.save(f"file://{given['model']}", trainer.bundle([], []))
+        bundle.save(f"file://{given['model']}", outcome.take_bundle(trainer, [], []))
         return 1
 
     return unit

@@ -3,7 +3,10 @@
 import pickle
 import re
 import shutil
+import threading
+import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from dermaspark.errors import UserError
 from dermaspark.job import RAISED_IN_A_TASK
 from dermaspark.plan import plan_rank, shuffle_files
 from dermaspark.scoring import score_dataset
-from dermaspark.stream import Stream
+from dermaspark.stream import BATCHES_AHEAD, BYTES_AHEAD, Batch, Stream, ahead
 from pyspark.errors import PySparkException
 
 
@@ -54,6 +57,48 @@ def test_every_training_row_comes_out_once_over_all_ranks(dataset, ranks):
 def test_an_epoch_comes_out_the_same_again_and_the_next_one_otherwise(dataset):
     first, again, second = ([label for _, label in next(streamed(dataset, 1, epoch=e))] for e in (0, 0, 1))
     assert first == again != second
+
+
+def numbered(count, megabytes=0.001, made=None):
+    """Batches whose only label is their number; `made` is told of each."""
+    for number in range(count):
+        if made is not None:
+            made.append(number)
+        yield Batch(np.zeros(int(megabytes * 2**20), np.uint8), np.array([number], np.int32), np.ones(1, np.float32))
+
+
+def settled(made):
+    """How many were made, once no more are."""
+    while (before := len(made)) != (time.sleep(0.3) or len(made)):
+        pass
+    return before
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 100])
+def test_batches_assembled_ahead_are_the_same_in_the_same_order(count):
+    assert [int(batch.labels[0]) for batch in ahead(numbered(count))] == list(range(count))
+
+
+@pytest.mark.parametrize(("megabytes", "waiting"), [(0.001, BATCHES_AHEAD), (4, BYTES_AHEAD >> 22), (64, 2)])
+def test_no_more_wait_than_there_is_room_for(megabytes, waiting):
+    made = []
+    batches = ahead(numbered(100, megabytes, made))
+    next(batches)
+    assert settled(made) == 1 + waiting
+    batches.close()
+    assert len(made) == 1 + waiting
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("stream")]
+
+
+def test_what_goes_wrong_ahead_is_raised_at_its_place():
+    def failing():
+        yield from numbered(3)
+        raise UserError("a file is missing")
+
+    batches = ahead(failing())
+    assert [int(batch.labels[0]) for batch in islice(batches, 3)] == [0, 1, 2]
+    with pytest.raises(UserError, match="a file is missing"):
+        next(batches)
 
 
 class Trap:

@@ -1,7 +1,9 @@
 """The stream from disk to a rank: petastorm reads the plan's files, and batches come out in the plan's order."""
 
 import warnings
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +18,10 @@ from dermaspark.storage import join
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # petastorm greets its importers with the deprecations of its own imports
     from petastorm import make_batch_reader
+
+
+BYTES_AHEAD = 16 << 20  # of batches that wait for the network, so that a block can be read in the meantime
+BATCHES_AHEAD = 32  # at most
 
 
 class Rows(NamedTuple):
@@ -132,3 +138,16 @@ class Stream:
             return
         check_content(self.url, file)
         self._verified.add(file.path)
+
+
+def ahead(batches: Iterator[Batch]) -> Generator[Batch]:
+    """The same batches, some of them assembled in a thread while the caller works; close it where they don't all go."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="stream")
+    waiting: deque[Future[Batch | None]] = deque([pool.submit(next, batches, None)])
+    try:
+        while (batch := waiting.popleft().result()) is not None:
+            while len(waiting) < min(BATCHES_AHEAD, max(2, BYTES_AHEAD // batch.inputs.nbytes)):
+                waiting.append(pool.submit(next, batches, None))
+            yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -2,31 +2,29 @@
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from dermaspark import abstaining, bundle, calibration, distributed, featurising, networks, schedules
+from dermaspark import bundle, distributed, networks, schedules
 from dermaspark.checkpoint import CheckpointStore
-from dermaspark.config import Config, to_dict
+from dermaspark.config import Config
 from dermaspark.dataset import Manifest, read_manifest
 from dermaspark.learner import Learner
 from dermaspark.mixing import Mix, draw
+from dermaspark.outcome import take_bundle
 from dermaspark.plan import RankPlan, choose_copies, plan_rank, shuffle_files
 from dermaspark.randomness import hash64
 from dermaspark.resumption import Progress, resume, take_checkpoint
-from dermaspark.stream import Batch, Stream
+from dermaspark.stream import Batch, Stream, ahead
 
 BLOCK_BYTES = 64 << 20  # of pixels that a rank mixes at a time
 SECONDS_BETWEEN_REPORTS = 1.0
-BATCHES_AHEAD = 4  # assembled while the network works
 
 Report = Callable[..., None]  # keyword arguments, JSON values
 
@@ -52,7 +50,7 @@ def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]
     history = progress.history
     best = min(history, key=lambda entry: entry[trainer.monitor])
     trainer.model.set_weights(progress.best)
-    finished = trainer.bundle(history, deaths)
+    finished = take_bundle(trainer, history, deaths)
     if rank == 0:
         bundle.save(urls["model"], finished)
     distributed.stop()
@@ -95,35 +93,48 @@ class Trainer:
 
     def run(self, progress: Progress, store: CheckpointStore) -> None:
         """Train from where `progress` stands to the last epoch, or to the early stop."""
-        while progress.epoch < self.config.train.epochs and not self.stop_training:
-            started = time.monotonic()
-            loss, accuracy = self.train_epoch(progress, store)
-            entry = {"epoch": progress.epoch, "loss": loss, "accuracy": accuracy}
-            rate = self.plan(progress.epoch).global_rows.sum() / (time.monotonic() - started)
-            if self.manifest.counts["val"]:
-                entry["val_loss"], entry["val_accuracy"] = self.evaluate("val")
-            entry["learning_rate"] = float(self.optimizer.learning_rate.numpy())
-            if (
-                entry[self.monitor] < min((e[self.monitor] for e in progress.history), default=np.inf)
-                or progress.best is None
-            ):
-                progress.best = self.model.get_weights()
-            progress.history.append(entry)
-            for callback in self.callbacks:
-                callback.on_epoch_end(progress.epoch, entry)
-            progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, np.zeros(3)
-            if self.rank == 0:
-                store.write(take_checkpoint(self, progress))
-            self.report(event="epoch", epochs=self.config.train.epochs, rate=rate, **entry)
+        with closing(ahead(self.batches_from(progress.epoch, progress.step))) as batches:
+            while progress.epoch < self.config.train.epochs and not self.stop_training:
+                started = time.monotonic()
+                loss, accuracy = self.train_epoch(batches, progress, store)
+                entry = {"epoch": progress.epoch, "loss": loss, "accuracy": accuracy}
+                rate = self.plan(progress.epoch).global_rows.sum() / (time.monotonic() - started)
+                if self.manifest.counts["val"]:
+                    entry["val_loss"], entry["val_accuracy"] = self.evaluate(batches)
+                entry["learning_rate"] = float(self.optimizer.learning_rate.numpy())
+                if (
+                    entry[self.monitor] < min((e[self.monitor] for e in progress.history), default=np.inf)
+                    or progress.best is None
+                ):
+                    progress.best = self.model.get_weights()
+                progress.history.append(entry)
+                for callback in self.callbacks:
+                    callback.on_epoch_end(progress.epoch, entry)
+                progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, np.zeros(3)
+                if self.rank == 0:
+                    store.write(take_checkpoint(self, progress))
+                self.report(event="epoch", epochs=self.config.train.epochs, rate=rate, **entry)
 
-    def train_epoch(self, progress: Progress, store: CheckpointStore) -> tuple[float, float]:
-        """Loss and accuracy of one epoch over all rows of all ranks, from the step where `progress` stands."""
+    def batches_from(self, epoch: int, step: int) -> Iterator[Batch]:
+        """What the run takes from there to its last epoch: of each epoch the training batches, then the validation's.
+
+        As one stream, so that an epoch's first rows are read while the last of the epoch before are trained on.
+        """
+        for each in range(epoch, self.config.train.epochs):
+            yield from islice(self.stream.batches(self.plan(each)), step if each == epoch else 0, None)
+            if self.manifest.counts["val"]:
+                yield from self.stream.batches(self.held_back_plan())
+
+    def train_epoch(self, batches: Iterator[Batch], progress: Progress, store: CheckpointStore) -> tuple[float, float]:
+        """Loss and accuracy of one epoch over all rows of all ranks, from the step where `progress` stands.
+
+        `batches`: from there on, as from `batches_from`; those of the epoch are taken.
+        """
         plan = self.plan(progress.epoch)
         self.seed_dropout(progress.epoch, progress.step)
         started, first = time.monotonic(), progress.step
         reported = saved = started
-        batches = islice(self.stream.batches(plan), first, None)
-        for step, batch in enumerate(_ahead(batches), start=first):
+        for step, batch in enumerate(islice(batches, plan.steps - first), start=first):
             self.set_learning_rate(progress.epoch * plan.steps + step, plan.steps)
             mix = self.mix(batch, progress.epoch, step)
             rows = tf.constant(plan.global_rows[step], tf.float32)
@@ -143,23 +154,22 @@ class Trainer:
         loss, correct, seen = progress.sums
         return float(loss / seen), float(correct / seen)
 
-    def evaluate(self, split: str) -> tuple[float, float]:
-        """Loss and accuracy of a split: sums over all its rows on all ranks, divided once."""
+    def evaluate(self, batches: Iterator[Batch]) -> tuple[float, float]:
+        """Validation loss and accuracy: sums over all rows on all ranks, divided once; `batches` stands at them."""
         sums = np.zeros(3)
-        for batch in self.held_back(split):
+        for batch in self.reporting(islice(batches, self.held_back_plan().steps)):
             loss, correct = self.learner.evaluate_step(batch.inputs, batch.labels, batch.real)
             sums += (float(loss), float(correct), batch.real.sum())
         loss, correct, rows = distributed.total(sums.tolist())
         return float(loss / rows), float(correct / rows)
 
-    def held_back(self, split: str) -> Iterator[Batch]:
-        """This rank's share of a split's photographs, in the order in which they stand."""
-        files = [i for i, file in enumerate(self.files) if file.split == split and file.copy == 0]
+    def reporting(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches, and a sign of life from time to time: a rank that is silent for long is taken for dead."""
         reported = time.monotonic()
-        for batch in _ahead(self.stream.batches(self.rank_plan(files, shuffle=None))):
+        for batch in batches:
             yield batch
             if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
-                self.report(event="alive")  # a rank that is silent for long is taken for dead
+                self.report(event="alive")
                 reported = time.monotonic()
 
     # ---- what the plan, the learning rate, the mixing and the dropout of an epoch are ----
@@ -171,6 +181,11 @@ class Trainer:
         chosen = choose_copies(buckets, copies, self.config.train.copies_per_epoch, seed, epoch)
         files = shuffle_files([train[i] for i in chosen], seed, epoch)
         return self.rank_plan(files, shuffle=(seed, epoch))
+
+    def held_back_plan(self) -> RankPlan:
+        """This rank's share of the validation photographs, in the order in which they stand."""
+        files = [i for i, file in enumerate(self.files) if file.split == "val" and file.copy == 0]
+        return self.rank_plan(files, shuffle=None)
 
     def rank_plan(self, files: list[int], shuffle: tuple[int, int] | None) -> RankPlan:
         return plan_rank(
@@ -198,53 +213,3 @@ class Trainer:
             if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 seed = hash64(self.config.train.seed, "dropout", f"{epoch}/{self.rank}/{layer.name}") % 2**31
                 layer.seed_generator.state.assign([seed, step])
-
-    # ---- the bundle ----
-
-    def held_back_logs(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-        """Log-probabilities (n, classes) and labels (n,) of this rank's validation rows, of the weights as they are."""
-        logs, labels = [np.empty((0, len(self.manifest.classes)))], [np.empty(0, np.int32)]
-        for batch in self.held_back("val"):
-            real = batch.real > 0
-            logs.append(self.learner.log_probabilities(batch.inputs).numpy()[real].astype(np.float64))
-            labels.append(batch.labels[real])
-        return np.concatenate(logs), np.concatenate(labels)
-
-    def bundle(self, history: list[dict[str, float]], deaths: list[dict[str, Any]]) -> bundle.Bundle:
-        """What is left of the run; every rank works it out, since all of them calibrate together."""
-        logs, labels = self.held_back_logs()
-        fitted = calibration.fit(logs, labels, distributed.total, leads=self.rank == 0)
-        temperature, shifts = fitted["temperature"], fitted["shifts"]
-        counted = abstaining.count(labels.astype(np.int64), calibration.calibrated(logs, temperature, shifts))
-        everywhere = distributed.total(counted.ravel().tolist()).astype(np.int64).reshape(counted.shape)
-        described = self.manifest.preprocessing.get("features", {})
-        return bundle.Bundle(
-            model=self.model,
-            reads=self.reads,
-            temperature=temperature,
-            shifts=shifts,
-            thresholds=abstaining.thresholds(everywhere),
-            classes=self.manifest.classes,
-            preprocessing=self.manifest.preprocessing,
-            class_counts=self.manifest.class_counts["train"],
-            history=history,
-            training={
-                "dataset": self.manifest.id,
-                "protocol": self.manifest.protocol,
-                "network": to_dict(self.config.network),
-                "train": to_dict(self.config.train),
-                "augment": self.manifest.augment,
-                "calibration": fitted,
-                "deaths": deaths,
-            },
-            featuriser=featurising.load(self.data_url, described) if self.reads == featurising.COLUMN else None,
-        )
-
-
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, a few of them assembled in a thread while the caller works."""
-    with ThreadPoolExecutor(1, thread_name_prefix="stream") as pool:
-        waiting: deque[Future[Batch | None]] = deque(pool.submit(next, batches, None) for _ in range(BATCHES_AHEAD))
-        while (batch := waiting.popleft().result()) is not None:
-            waiting.append(pool.submit(next, batches, None))
-            yield batch
