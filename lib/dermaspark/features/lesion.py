@@ -12,6 +12,7 @@ Planes = NDArray[np.float32]
 MIN_PIXELS = 60  # a smaller region says nothing: a fixed one takes its place
 LEAST_CONTRAST = 1.0  # of lightness, on its scale of 100: below it a photograph is blank
 CENTRE: Mask = RADIUS < 0.35  # a disc, where there is no lesion to be found
+CENTRAL = np.exp(-2 * RADIUS**2)  # what a pixel counts for, where a piece is to be central
 REFLECTED_SIDE = 48  # pixels a side of the lesion when it is turned to its axes
 SECTORS = 32  # of the outline's profile
 
@@ -27,7 +28,7 @@ def find(lightness: Planes) -> Mask:
     dark = (soft < _otsu(soft[RADIUS < 1.1])) & (RADIUS < 1.25)
     pieces, count = ndimage.label(dark)
     if count:
-        weights = ndimage.sum_labels(np.exp(-2 * RADIUS**2), pieces, np.arange(1, count + 1))
+        weights = ndimage.sum_labels(CENTRAL, pieces, np.arange(1, count + 1))
         piece: Mask = ndimage.binary_fill_holes(pieces == 1 + int(np.argmax(weights)))
         if piece.sum() >= MIN_PIXELS:
             return piece
@@ -36,8 +37,10 @@ def find(lightness: Planes) -> Mask:
 
 def regions(lesion: Mask) -> tuple[Mask, Mask, Mask]:
     """Lesion, skin around it and the band across its border, each with at least MIN_PIXELS pixels."""
-    skin = ~ndimage.binary_dilation(lesion, iterations=3)
-    band = ndimage.binary_dilation(lesion, iterations=5) & ~ndimage.binary_erosion(lesion, iterations=5)
+    from_lesion = ndimage.distance_transform_cdt(~lesion, "taxicab")
+    within = ndimage.distance_transform_cdt(np.pad(lesion, 1), "taxicab")[1:-1, 1:-1]
+    skin = from_lesion > 3
+    band = (from_lesion <= 5) & (within <= 5)
     return lesion, skin if skin.sum() >= MIN_PIXELS else RADIUS > 0.9, band
 
 
@@ -61,12 +64,18 @@ def outline(lesion: Mask, lab: Planes) -> NDArray[np.float32]:
         perimeter**2 / area,
         minor / major,
         np.hypot(*(centre - (SIDE - 1) / 2)) / SIDE,
-        ndimage.distance_transform_edt(lesion).max() / np.sqrt(area),
+        _radius(lesion, rows, columns) / np.sqrt(area),
         area / (4 * np.pi * minor * major),
         touching / (4 * SIDE),
     ]
     asymmetry = _asymmetry(lesion, lab, centre, axes, 1.1 * float(major))
     return np.concatenate([size, asymmetry, _profile(offsets / np.sqrt(area))]).astype(np.float32)
+
+
+def _radius(lesion: Mask, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> float:
+    """Of the largest circle within a lesion, in pixels; what lies beyond the photograph's edge counts as lesion."""
+    box = np.s_[max(rows.min() - 1, 0) : rows.max() + 2, max(columns.min() - 1, 0) : columns.max() + 2]
+    return float(ndimage.distance_transform_edt(lesion[box]).max())
 
 
 def _otsu(values: NDArray[np.float32]) -> float:

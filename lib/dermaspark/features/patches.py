@@ -98,15 +98,16 @@ def _by_cell(image: Floats, dictionary: Dictionary, stride: int) -> Floats:
     length = -(-across // CELLS)
     starts = [0, across // 2 - length, (across + 1) // 2, across - length]
     out = np.empty((CELLS, CELLS, 2, dictionary.patches.shape[1]), np.float32)
+    shares = np.full(length * length, 1 / length**2, np.float32)  # a product with them is a mean, and faster
     cosine, answers = np.empty((2, length * length, dictionary.patches.shape[1]), np.float32)  # once: they are large
     for i, top in enumerate(starts):
         for j, left in enumerate(starts):
             cell = white[top : top + length, left : left + length].reshape(length * length, -1)
             np.matmul(cell, dictionary.patches, out=cosine)
             np.maximum(np.subtract(cosine, THRESHOLD, out=answers), 0, out=answers)
-            answers.mean(0, out=out[i, j, 0])
+            np.matmul(shares, answers, out=out[i, j, 0])
             np.minimum(np.add(cosine, THRESHOLD, out=answers), 0, out=answers)
-            answers.mean(0, out=out[i, j, 1])
+            np.matmul(shares, answers, out=out[i, j, 1])
     out[:, :, 1] *= -1
     return out
 

@@ -43,7 +43,7 @@ def lab(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def opponents(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """R, G, B, saturation, and hue as a point of the colour wheel (two planes). float32 (6, h, w)."""
-    red, green, blue = rgb = np.moveaxis(image, -1, 0).astype(np.float32) / 255
+    red, green, blue = rgb = np.moveaxis(image, -1, 0).astype(np.float32, order="C") / 255
     most, least = rgb.max(0), rgb.min(0)
     saturation = (most - least) / np.maximum(most, 1e-3)
     wheel = red - (green + blue) / 2, np.sqrt(0.75, dtype=np.float32) * (green - blue)

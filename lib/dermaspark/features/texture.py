@@ -37,13 +37,20 @@ def band_energies(colours: ScaleSpace, regions: list[Mask]) -> NDArray[np.float3
     """Differences of Gaussians: log energy and size, skewness, kurtosis, by scale, plane and region."""
     levels = colours.stack(SCALES)
     bands = (levels[:-1] - levels[1:]).reshape(-1, levels[0, 0].size)
-    square = bands * bands
     weights = np.stack([region.ravel() / region.sum() for region in regions], axis=1).astype(np.float32)
-    second, third, fourth = square @ weights, (square * bands) @ weights, (square * square) @ weights
+    means = np.empty((len(bands), 4, len(regions)), np.float32)
+    powers = np.empty((4, bands.shape[1]), np.float32)  # of one band at a time, which a core keeps at hand
+    size, square, cube, fourth = powers
+    for band, of_band in zip(bands, means, strict=True):
+        np.abs(band, out=size)
+        np.multiply(band, band, out=square)
+        np.multiply(square, band, out=cube)
+        np.multiply(square, square, out=fourth)
+        np.matmul(powers, weights, out=of_band)
+    first, second, third, fourth = means.swapaxes(0, 1)
     energy = np.sqrt(second) + 1e-3
-    size = np.log(np.abs(bands) @ weights + 1e-3)
     shape = [np.clip(third / energy**3, -10, 10), np.minimum(fourth / energy**4, 30)]
-    return np.concatenate([np.log(energy), size, *shape]).ravel()
+    return np.concatenate([np.log(energy), np.log(first + 1e-3), *shape]).ravel()
 
 
 def _codes(planes: Planes, radius: int) -> NDArray[np.uint8]:
