@@ -64,6 +64,26 @@ def test_the_collector_passes_over_imports_once_and_works_afterwards():
     assert run(program) == "True True True True True"
 
 
+def test_memory_that_was_freed_is_there_for_the_next_arrays():
+    program = """
+        import resource
+        import numpy as np
+        from dermaspark.sparing import keep_freed_memory
+        def page_faults():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(10):
+                arrays = [np.ones(1 << 20) for _ in range(10)]
+                del arrays
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        page_faults()
+        usual = page_faults()
+        keep_freed_memory()
+        page_faults()
+        print(usual > 10_000, page_faults() < usual / 100)
+    """
+    assert run(program) == "True True"
+
+
 def test_a_spared_function_gives_what_it_gave(spark):
     def double(batches):
         for batch in batches:

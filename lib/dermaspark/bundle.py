@@ -1,7 +1,9 @@
 """The bundle: a Keras model with all that is needed to use it on a photograph, in a folder without pickles.
 
-The driver reads a bundle's document; TensorFlow is imported where the model is used.
+The driver reads a bundle's document; TensorFlow and the featuriser are imported where the model is used.
 """
+
+from __future__ import annotations
 
 import functools
 import hashlib
@@ -10,15 +12,17 @@ import os
 import tempfile
 import zipfile
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dermaspark import calibration, featurising, storage
+from dermaspark import calibration, storage
 from dermaspark.dataset import FEATURISER, digest
 from dermaspark.errors import UserError
-from dermaspark.features import Featuriser
+
+if TYPE_CHECKING:
+    from dermaspark.features import Featuriser
 
 DOCUMENT = "bundle.json"
 MODEL = "model.keras"
@@ -68,6 +72,8 @@ class Bundle:
 
 def save(url: str, bundle: Bundle) -> None:
     """Write a bundle; its document comes last, and a folder without it is no bundle."""
+    from dermaspark import featurising
+
     with tempfile.TemporaryDirectory(prefix="dermaspark-") as folder:
         file = os.path.join(folder, MODEL)
         bundle.model.save(file)
@@ -85,6 +91,8 @@ def save(url: str, bundle: Bundle) -> None:
 def load(url: str) -> Bundle:
     """Raises UserError where there is no whole bundle, or its parts do not belong together."""
     import keras
+
+    from dermaspark import featurising
 
     document = read_document(url)
     data = storage.read_bytes(storage.join(url, MODEL))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
@@ -104,13 +104,15 @@ def take_inventory(spark: SparkSession, url: str) -> list[DataFile]:
     relative = [path[len(root) :].lstrip("/") for path in paths]
     table = spark.createDataFrame([(name,) for name in relative], "name string")
 
-    def weigh(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def weigh(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            yield pd.DataFrame([_weigh(join(url, PHOTOGRAPHS, name), name) for name in batch["name"]])
+            names = batch.column("name").to_pylist()
+            weighed = [_weigh(join(url, PHOTOGRAPHS, name), name) for name in names]
+            yield pa.RecordBatch.from_pylist(weighed)
 
     tasks = min(len(relative), 4 * spark.sparkContext.defaultParallelism)
-    schema = "path string, split string, copy int, bucket int, rows long, bytes long, sha256 string"
-    found = table.repartition(tasks).mapInPandas(spared(weigh), schema).collect()
+    schema = "path string, split string, copy long, bucket long, rows long, bytes long, sha256 string"
+    found = table.repartition(tasks).mapInArrow(spared(weigh), schema).collect()
     files = [DataFile(**row.asDict()) for row in found]
     return sorted(files, key=lambda file: (SPLITS.index(file.split), file.copy, file.bucket, file.path))
 

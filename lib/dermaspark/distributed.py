@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from dermaspark.shared_sum import Meeting, SharedSum, join
+from dermaspark.sparing import keep_freed_memory
 
 CYCLE_MS = "20"  # between two looks of Horovod's thread for sums to exchange; Horovod's own is 1
 ADDRESS_BYTES = 4096  # of a path, at most (limits.h)
@@ -25,6 +26,7 @@ def start() -> tuple[int, int]:
     """
     if os.environ.get("HOROVOD_LOCAL_SIZE") == os.environ.get("HOROVOD_SIZE"):
         os.environ.setdefault("HOROVOD_CYCLE_TIME", CYCLE_MS)
+    keep_freed_memory()
     hvd.init()
     return hvd.rank(), hvd.size()
 
