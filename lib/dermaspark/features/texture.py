@@ -40,12 +40,12 @@ def band_energies(colours: ScaleSpace, regions: list[Mask]) -> NDArray[np.float3
     weights = np.stack([region.ravel() / region.sum() for region in regions], axis=1).astype(np.float32)
     means = np.empty((len(bands), 4, len(regions)), np.float32)
     powers = np.empty((4, bands.shape[1]), np.float32)  # of one band at a time, which a core keeps at hand
-    size, square, cube, fourth = powers
+    size, square, cube, quartic = powers
     for band, of_band in zip(bands, means, strict=True):
         np.abs(band, out=size)
         np.multiply(band, band, out=square)
         np.multiply(square, band, out=cube)
-        np.multiply(square, square, out=fourth)
+        np.multiply(square, square, out=quartic)
         np.matmul(powers, weights, out=of_band)
     first, second, third, fourth = means.swapaxes(0, 1)
     energy = np.sqrt(second) + 1e-3
