@@ -37,8 +37,8 @@ def spared(function: Task[Batches]) -> Task[Batches]:
 def keep_freed_memory() -> None:
     """Have the C library keep up to MEMORY_KEPT of what is freed, for the arrays to come.
 
-    It would give them back at once and ask for new ones, which the kernel fills with zeros, page by page: a tenth of
-    the time of features, and of a step of the default network. Nothing where the C library has no such setting.
+    It would give them back at once and ask for new ones, which the kernel fills with zeros, page by page: a seventh of
+    the time of features, a tenth of a step of the default network. Nothing where the C library has no such setting.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:

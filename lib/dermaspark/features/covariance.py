@@ -40,7 +40,7 @@ def _planes(colours: ScaleSpace) -> NDArray[np.float32]:
     """What is measured at each pixel, float32 (30, pixels)."""
     levels = colours.stack(SCALES)
     slopes = gradient(levels[1:])
-    np.log(np.add(slopes, 1, out=slopes), out=slopes)  # log1p would say no more here, and is three times slower
+    np.log(np.add(slopes, 1, out=slopes), out=slopes)  # log1p would say no more here, and is six times slower
     bands = levels[:-1] - levels[1:]
     return np.concatenate([p.reshape(-1, levels[0, 0].size) for p in (levels[[1, -1]], slopes, bands)])
 

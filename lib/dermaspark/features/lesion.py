@@ -64,7 +64,7 @@ def outline(lesion: Mask, lab: Planes) -> NDArray[np.float32]:
         perimeter**2 / area,
         minor / major,
         np.hypot(*(centre - (SIDE - 1) / 2)) / SIDE,
-        _radius(lesion, rows, columns) / np.sqrt(area),
+        _inradius(lesion, rows, columns) / np.sqrt(area),
         area / (4 * np.pi * minor * major),
         touching / (4 * SIDE),
     ]
@@ -72,7 +72,7 @@ def outline(lesion: Mask, lab: Planes) -> NDArray[np.float32]:
     return np.concatenate([size, asymmetry, _profile(offsets / np.sqrt(area))]).astype(np.float32)
 
 
-def _radius(lesion: Mask, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> float:
+def _inradius(lesion: Mask, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> float:
     """Of the largest circle within a lesion, in pixels; what lies beyond the photograph's edge counts as lesion."""
     box = np.s_[max(rows.min() - 1, 0) : rows.max() + 2, max(columns.min() - 1, 0) : columns.max() + 2]
     return float(ndimage.distance_transform_edt(lesion[box]).max())
