@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from dermaspark.errors import UserError
 from dermaspark.sparing import spared
-from dermaspark.storage import exists, is_directory, join, locate, read_json, write_json
+from dermaspark.storage import exists, is_directory, join, locate, read_bytes, read_json, write_json
 
 MANIFEST = "manifest.json"
 PHOTOGRAPHS = "photographs"  # the rows, in split=/copy=/bucket= folders
@@ -129,11 +129,22 @@ def check_size(url: str, file: DataFile) -> None:
 def check_content(url: str, file: DataFile) -> None:
     """Raises UserError where a file of the dataset at `url` is not the one that the manifest names."""
     check_size(url, file)
-    fs, path = locate(where := join(url, file.path))
+    fs, path = locate(join(url, file.path))
     with fs.open(path, "rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+        _compare(hashlib.file_digest(opened, "sha256").hexdigest(), url, file)
+
+
+def read_checked(url: str, file: DataFile) -> bytes:
+    """The bytes of a file of the dataset at `url`; UserError where they are not those that the manifest names."""
+    check_size(url, file)
+    data = read_bytes(join(url, file.path))
+    _compare(hashlib.sha256(data).hexdigest(), url, file)
+    return data
+
+
+def _compare(sha256: str, url: str, file: DataFile) -> None:
     if sha256 != file.sha256:
-        raise UserError(f"{where}: is not the file that the manifest names; preprocess again")
+        raise UserError(f"{join(url, file.path)}: is not the file that the manifest names; preprocess again")
 
 
 def _weigh(url: str, name: str) -> dict[str, Any]:

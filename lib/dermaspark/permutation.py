@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from dermaspark import explanation, featurising, scoring, storage
+from dermaspark import explanation, featurising, scoring
 from dermaspark.dataset import DataFile, Manifest
 from dermaspark.randomness import generator
 from dermaspark.sparing import spared
@@ -21,7 +21,7 @@ def importance(
     spark: SparkSession, model_url: str, document: dict[str, Any], url: str, manifest: Manifest, split: str
 ) -> dict[str, dict[str, float]] | None:
     """By family, what `explanation.importance` gives of a split's photographs; None for a model that reads pixels."""
-    files = _first(manifest.of(split))
+    files = {file.path: file for file in _first(manifest.of(split))}
     if document["reads"] != featurising.COLUMN or not files:
         return None
     spec = manifest.preprocessing
@@ -30,7 +30,7 @@ def importance(
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         model = scoring.loaded(model_url)
         for batch in batches:
-            features, labels = _read([storage.join(url, path) for path in batch.column("file").to_pylist()], spec)
+            features, labels = _read(url, [files[path] for path in batch.column("file").to_pylist()], spec)
             random = generator(0, "importance", split)
             found = explanation.importance(lambda rows: np.log(model.score(rows)), features, labels, widths, random)
             yield pa.RecordBatch.from_pydict({"found": [json.dumps(found)]})
@@ -41,15 +41,15 @@ def importance(
     return result
 
 
-def _first(files: list[DataFile]) -> list[str]:
+def _first(files: list[DataFile]) -> list[DataFile]:
     """As many of the files as hold ROWS rows."""
     before = np.cumsum([0, *(file.rows for file in files)])[:-1]
-    return [file.path for file, rows in zip(files, before, strict=True) if rows < ROWS]
+    return [file for file, rows in zip(files, before, strict=True) if rows < ROWS]
 
 
-def _read(urls: list[str], spec: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _read(url: str, files: list[DataFile], spec: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Features and labels of the first ROWS rows of some files."""
-    rows = [batch for url in urls for batch in scoring.read_rows(url, ["label", featurising.COLUMN])]
+    rows = [batch for file in files for batch in scoring.read_rows(url, file, ["label", featurising.COLUMN])]
     features = np.concatenate([scoring.inputs_of(batch, featurising.COLUMN, spec) for batch in rows])
     labels = np.concatenate([batch.column("label").to_numpy() for batch in rows])
     return features[:ROWS], labels[:ROWS]

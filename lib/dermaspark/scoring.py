@@ -14,13 +14,14 @@ from pyspark.sql import functions as F
 
 from dermaspark import storage
 from dermaspark.cleaning import clean
-from dermaspark.dataset import UNREADABLE, Manifest, check_content
+from dermaspark.dataset import SPLITS, UNREADABLE, DataFile, Manifest, read_checked
 from dermaspark.featurising import COLUMN, STRANGENESS
 from dermaspark.photographs import images_of, in_chunks, read_pixels
 from dermaspark.sparing import spared, sparing_tensorflow
 from dermaspark.writing import quoted
 
-ROWS_PER_BATCH = 256
+ROWS_PER_BATCH = 256  # that are read at a time
+ROWS_SCORED, BYTES_SCORED = 1024, 4 << 20  # by the network at a time: it works on few rows at twice the cost of each
 SCORES = "predicted string, probability double, probabilities array<double>, strangeness float, status string"
 REFUSED = "refused: not like the photographs that the model was trained on"
 
@@ -34,29 +35,28 @@ def score_dataset(
 
     Columns: split, id, path, image_id, source, group, label (name), the groups table's, and those of `SCORES`.
     """
-    files = {file.path: file for split in ("train", "val", "test") for file in manifest.of(split)}
-    tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
+    files = {file.path: file for split in SPLITS for file in manifest.of(split)}
+    portions = [(portion,) for split in SPLITS for portion in portioned(manifest.of(split))]
+    tasks = min(len(portions), 4 * spark.sparkContext.defaultParallelism)
     classes, reads = document["classes"], document["reads"]
     more = [STRANGENESS] if COLUMN in manifest.preprocessing else []
     names, kept = list(manifest.classes), ["id", "image_id", "source", "group", *manifest.columns]
 
     def score_files(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for path in batch.column("file").to_pylist():
-                check_content(url, files[path])
-                split = files[path].split
-                for rows in read_rows(storage.join(url, path), [*kept, "label", reads, *more]):
-                    probabilities = loaded(model_url).score(inputs_of(rows, reads, manifest.preprocessing))
-                    strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
-                    scores = score(probabilities, strangeness, classes)
-                    label = pa.array([names[i] for i in rows.column("label").to_pylist()], pa.string())
-                    columns = {name: rows.column(name) for name in kept}
-                    yield _batch({"split": _constant(split, len(label)), **columns, "label": label, **scores})
+        for portion in (paths for batch in batches for paths in batch.column("files").to_pylist()):
+            columns = [*kept, "label", reads, *more]
+            for rows in gathered(rows for path in portion for rows in read_rows(url, files[path], columns)):
+                probabilities = loaded(model_url).score(inputs_of(rows, reads, manifest.preprocessing))
+                strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
+                scores = score(probabilities, strangeness, classes)
+                label = pa.array([names[i] for i in rows.column("label").to_pylist()], pa.string())
+                split = _constant(files[portion[0]].split, len(label))
+                yield _batch({"split": split, **{name: rows.column(name) for name in kept}, "label": label, **scores})
 
     schema = "split string, id string, image_id string, source string, group string, "
     schema += "".join(f"{quoted(name)} string, " for name in manifest.columns) + f"label string, {SCORES}"
-    files_table = spark.createDataFrame([(path,) for path in files], "file string").repartition(tasks)
-    scored = files_table.mapInArrow(spared(score_files), schema)
+    table = spark.createDataFrame(portions, "files array<string>").repartition(tasks)
+    scored = table.mapInArrow(spared(score_files), schema)
     # An id is its source's name and the path in it; the column `source` may be the groups table's.
     root = F.create_map(*[F.lit(x) for name, folder in manifest.sources.items() for x in (name, folder)])
     folder = root[F.substring_index("id", "/", 1)]
@@ -136,10 +136,29 @@ def loaded(model_url: str) -> Any:
     return model
 
 
-def read_rows(url: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    fs, path = storage.locate(url)
-    with fs.open(path, "rb") as file:
-        yield from pq.ParquetFile(file).iter_batches(ROWS_PER_BATCH, columns=columns)
+def portioned(files: list[DataFile]) -> list[list[str]]:
+    """Paths of files of one split, so many together as hold some ROWS_SCORED rows: what is scored at once."""
+    before = np.cumsum([0, *(file.rows for file in files)])[:-1] // ROWS_SCORED
+    return [[files[i].path for i in np.flatnonzero(before == portion)] for portion in np.unique(before)]
+
+
+def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of ROWS_SCORED, or BYTES_SCORED, and what came with the last of them."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        rows, size = sum(each.num_rows for each in waiting), sum(each.nbytes for each in waiting)
+        if rows >= ROWS_SCORED or size >= BYTES_SCORED:
+            yield pa.concat_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+def read_rows(url: str, file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Columns of a file of the dataset at `url`; UserError where it is not the one that the manifest names."""
+    data = pa.BufferReader(read_checked(url, file))
+    yield from pq.ParquetFile(data).iter_batches(ROWS_PER_BATCH, columns=columns)
 
 
 def inputs_of(rows: pa.RecordBatch, column: str, spec: dict[str, Any]) -> NDArray[Any]:
