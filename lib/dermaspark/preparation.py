@@ -142,7 +142,7 @@ def set_aside(photographs: DataFrame, total: int, max_bad_fraction: float, url: 
     """Write the table of unreadable photographs; return how many there are."""
     bad = photographs.where("status != 'ok'")
     bad = bad.select("id", "path", "source", "given_split", "class_name", F.col("status").alias("reason"))
-    bad.coalesce(1).sort("id").write.parquet(storage.join(url, UNREADABLE))
+    bad.repartition(1).sort("id").write.parquet(storage.join(url, UNREADABLE))
     [row] = bad.agg(F.count("*").alias("n"), F.min(F.struct("id", "path", "reason")).alias("first")).collect()
     n, first = int(row["n"]), row["first"]
     if first:
@@ -199,7 +199,7 @@ def leave_out(splits: DataFrame, readable: DataFrame, url: str) -> None:
     """Write the table of photographs that were left out."""
     gone = splits.where("reason is not null").select("id", "group", "given_split", "class_name", "reason")
     gone = gone.join(readable.select("id", "path", "source"), "id")
-    gone.coalesce(1).sort("id").write.parquet(storage.join(url, LEFT_OUT))
+    gone.repartition(1).sort("id").write.parquet(storage.join(url, LEFT_OUT))
 
 
 def with_columns(rows: DataFrame, table: DataFrame) -> tuple[DataFrame, list[str]]:

@@ -19,6 +19,9 @@ BARRIER_CHECK = {
     "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",
     "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "3",
 }
+# The heavy work is in Python: plans made anew between stages, and code compiled for them, cost more than they save.
+ONE_MACHINE = {"spark.sql.adaptive.enabled": "false", "spark.sql.codegen.wholeStage": "false"}
+TASKS_A_CORE = 2  # of a shuffle on one machine: Spark's 200 are for clusters
 
 
 @contextmanager
@@ -33,15 +36,18 @@ def spark_session(name: str, log_level: str) -> Iterator[SparkSession]:
     # A task's stack trace reaches the driver as an exception and is told in a line; Spark's log repeats it.
     defaults["spark.log.level"] = "WARN" if log_level == "debug" else "OFF"
     defaults["spark.ui.showConsoleProgress"] = str(sys.stderr.isatty()).lower()
-    if conf.get("spark.master", "local[*]").startswith("local"):
-        # One machine: Spark's 200 partitions a shuffle are for clusters.
-        defaults["spark.sql.shuffle.partitions"] = "8"
+    local = conf.get("spark.master", "local[*]").startswith("local")
+    if local:
+        defaults |= ONE_MACHINE
         defaults["spark.driver.host"] = defaults["spark.driver.bindAddress"] = "127.0.0.1"
     for key, value in defaults.items():
         conf.setIfMissing(key, value)
     if not conf.contains("spark.pyspark.python"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    if local and not conf.contains("spark.sql.shuffle.partitions"):
+        tasks = TASKS_A_CORE * spark.sparkContext.defaultParallelism
+        spark.conf.set("spark.sql.shuffle.partitions", str(tasks))
     # Executors fetch the library from this folder at any time, so it lives as long as the session.
     with tempfile.TemporaryDirectory(prefix="dermaspark-") as folder:
         try:

@@ -1,6 +1,7 @@
 """Writing the rows: training photographs in augmented copies, in an order and in files that the data alone decides."""
 
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from math import ceil
 from typing import Any
 
@@ -59,8 +60,9 @@ def expand_rows(
         # The upper 32 bits of `order` times the number of buckets: equal shares, in whole numbers.
         F.shiftright(F.shiftright("order", 31) * of_split[F.col("split")], 32).cast("int").alias("bucket"),
     )
-    ordered = placed.repartitionByRange(sum(buckets.values()), "split", "bucket")
-    ordered = ordered.sortWithinPartitions("split", "bucket", "order")
+    before = dict(zip(buckets, accumulate(buckets.values(), initial=0), strict=False))
+    file = F.create_map(*[F.lit(x) for pair in before.items() for x in pair])[F.col("split")] + F.col("bucket")
+    ordered = placed.repartitionById(sum(buckets.values()), file).sortWithinPartitions("order")
     expand = copies_of(config.augment, config.image, config.split.seed, columns)
     extra = "".join(f", {quoted(name)} string" for name in columns)
     return ordered.mapInArrow(spared(expand), f"{ROWS_SCHEMA}{extra}, order long, split string, copy int, bucket int")
