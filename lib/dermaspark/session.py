@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyspark import SparkConf
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 PACKAGE = Path(__file__).parent
@@ -30,6 +30,7 @@ def spark_session(name: str, log_level: str) -> Iterator[SparkSession]:
 
     What spark-submit was told goes before anything that is set here.
     """
+    SparkContext._ensure_initialized()  # a SparkConf made before the JVM does not know what spark-submit was told
     conf = SparkConf()
     defaults = {"spark.app.name": name, "spark.ui.enabled": "false", **BARRIER_CHECK}
     defaults["spark.sql.session.timeZone"] = "UTC"
