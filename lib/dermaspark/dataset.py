@@ -131,18 +131,18 @@ def check_content(url: str, file: DataFile) -> None:
     check_size(url, file)
     fs, path = locate(join(url, file.path))
     with fs.open(path, "rb") as opened:
-        _compare(hashlib.file_digest(opened, "sha256").hexdigest(), url, file)
+        _check_hash(hashlib.file_digest(opened, "sha256").hexdigest(), url, file)
 
 
 def read_checked(url: str, file: DataFile) -> bytes:
     """The bytes of a file of the dataset at `url`; UserError where they are not those that the manifest names."""
     check_size(url, file)
     data = read_bytes(join(url, file.path))
-    _compare(hashlib.sha256(data).hexdigest(), url, file)
+    _check_hash(hashlib.sha256(data).hexdigest(), url, file)
     return data
 
 
-def _compare(sha256: str, url: str, file: DataFile) -> None:
+def _check_hash(sha256: str, url: str, file: DataFile) -> None:
     if sha256 != file.sha256:
         raise UserError(f"{join(url, file.path)}: is not the file that the manifest names; preprocess again")
 

@@ -17,6 +17,7 @@ from dermaspark.cleaning import clean
 from dermaspark.dataset import read_manifest
 from dermaspark.photographs import read_pixels
 from dermaspark.sparing import spared
+from dermaspark.writing import looked_up
 
 SHOWN = 12
 SIDE = 160  # pixels of a picture, the longer side at most
@@ -42,10 +43,10 @@ def find(
     Returns:
         of each: id, label, predicted, probability, and picture, a PNG as a data URL, None where there is none.
     """
-    classes = F.create_map(*[F.lit(x) for label, of in right.items() for x in (label, list(of))]) if right else None
-    if split is None or classes is None:
+    if split is None or not right:
         return []
-    wrong = ~F.array_contains(classes[F.col("label")], F.col("predicted"))  # null, so no, for a strange label
+    classes = looked_up({label: list(of) for label, of in right.items()}, F.col("label"))
+    wrong = ~F.array_contains(classes, F.col("predicted"))  # null, so no, for a strange label
     rows = predictions.where((F.col("split") == split) & (F.col("status") == "ok") & wrong)
     surest = rows.sort(F.desc("probability"), "id").limit(SHOWN)
     found = [row.asDict() for row in surest.select("id", "label", "predicted", "probability").collect()]

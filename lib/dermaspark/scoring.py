@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Iterator
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from dermaspark.dataset import SPLITS, UNREADABLE, DataFile, Manifest, read_chec
 from dermaspark.featurising import COLUMN, STRANGENESS
 from dermaspark.photographs import images_of, in_chunks, read_pixels
 from dermaspark.sparing import spared, sparing_tensorflow
-from dermaspark.writing import quoted
+from dermaspark.writing import looked_up, quoted
 
 ROWS_PER_BATCH = 256  # that are read at a time
 ROWS_SCORED, BYTES_SCORED = 1024, 4 << 20  # by the network at a time: it works on few rows at twice the cost of each
@@ -41,10 +42,10 @@ def score_dataset(
     classes, reads = document["classes"], document["reads"]
     more = [STRANGENESS] if COLUMN in manifest.preprocessing else []
     names, kept = list(manifest.classes), ["id", "image_id", "source", "group", *manifest.columns]
+    columns = [*kept, "label", reads, *more]
 
     def score_files(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for portion in (paths for batch in batches for paths in batch.column("files").to_pylist()):
-            columns = [*kept, "label", reads, *more]
             for rows in gathered(rows for path in portion for rows in read_rows(url, files[path], columns)):
                 probabilities = loaded(model_url).score(inputs_of(rows, reads, manifest.preprocessing))
                 strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
@@ -58,8 +59,7 @@ def score_dataset(
     table = spark.createDataFrame(portions, "files array<string>").repartition(tasks)
     scored = table.mapInArrow(spared(score_files), schema)
     # An id is its source's name and the path in it; the column `source` may be the groups table's.
-    root = F.create_map(*[F.lit(x) for name, folder in manifest.sources.items() for x in (name, folder)])
-    folder = root[F.substring_index("id", "/", 1)]
+    folder = looked_up(manifest.sources, F.substring_index("id", "/", 1))
     scored = scored.withColumn("path", F.concat(folder, F.expr("substring(id, instr(id, '/'))")))
     bad = spark.read.parquet(storage.literal(storage.join(url, UNREADABLE))).select(
         *("id", "path", "source"),
@@ -138,12 +138,13 @@ def loaded(model_url: str) -> Any:
 
 def portioned(files: list[DataFile]) -> list[list[str]]:
     """Paths of files of one split, so many together as hold some ROWS_SCORED rows: what is scored at once."""
-    before = np.cumsum([0, *(file.rows for file in files)])[:-1] // ROWS_SCORED
-    return [[files[i].path for i in np.flatnonzero(before == portion)] for portion in np.unique(before)]
+    before = accumulate((file.rows for file in files), initial=0)
+    portions = groupby(zip(before, files, strict=False), key=lambda pair: pair[0] // ROWS_SCORED)
+    return [[file.path for _, file in portion] for _, portion in portions]
 
 
 def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of ROWS_SCORED, or BYTES_SCORED, and what came with the last of them."""
+    """The same rows in batches of at least ROWS_SCORED rows or BYTES_SCORED bytes; the last may be smaller."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch)

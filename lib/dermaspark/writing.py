@@ -1,13 +1,13 @@
 """Writing the rows: training photographs in augmented copies, in an order and in files that the data alone decides."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from math import ceil
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dermaspark.augment import Ranges, augment_all
@@ -52,17 +52,17 @@ def expand_rows(
     """
     row_bytes = config.image.height * config.image.width * 3
     buckets = {split: bucket_count(n, row_bytes) for split, n in counts.items()}
-    of_split = F.create_map(*[F.lit(x) for pair in buckets.items() for x in pair])
-    label = F.create_map(*[F.lit(x) for i, name in enumerate(classes) for x in (name, i)])
+    labels = {name: i for i, name in enumerate(classes)}
     placed = rows.select(
         *("id", "image_id", "source", "group", "image", "split", "order", *(quoted(name) for name in columns)),
-        label[F.col("class_name")].alias("label"),
+        looked_up(labels, F.col("class_name")).alias("label"),
         # The upper 32 bits of `order` times the number of buckets: equal shares, in whole numbers.
-        F.shiftright(F.shiftright("order", 31) * of_split[F.col("split")], 32).cast("int").alias("bucket"),
+        F.shiftright(F.shiftright("order", 31) * looked_up(buckets, F.col("split")), 32).cast("int").alias("bucket"),
     )
+    # Buckets numbered over all splits: a partition for each.
     before = dict(zip(buckets, accumulate(buckets.values(), initial=0), strict=False))
-    file = F.create_map(*[F.lit(x) for pair in before.items() for x in pair])[F.col("split")] + F.col("bucket")
-    ordered = placed.repartitionById(sum(buckets.values()), file).sortWithinPartitions("order")
+    number = looked_up(before, F.col("split")) + F.col("bucket")
+    ordered = placed.repartitionById(sum(buckets.values()), number).sortWithinPartitions("order")
     expand = copies_of(config.augment, config.image, config.split.seed, columns)
     extra = "".join(f", {quoted(name)} string" for name in columns)
     return ordered.mapInArrow(spared(expand), f"{ROWS_SCHEMA}{extra}, order long, split string, copy int, bucket int")
@@ -75,6 +75,11 @@ def write_rows(rows: DataFrame, copies: int, url: str) -> None:
     writer = rows.drop("order").write.partitionBy("split", "copy", "bucket").option("compression", "none")
     writer = writer.option("parquet.block.row.count.limit", ROWS_PER_GROUP)
     writer.option("parquet.enable.dictionary#image", "false").parquet(url)
+
+
+def looked_up(values: Mapping[str, Any], key: Column) -> Column:
+    """The value of each key, null for one that `values` lacks."""
+    return F.create_map(*[F.lit(x) for pair in values.items() for x in pair])[key]
 
 
 def quoted(name: str) -> str:
