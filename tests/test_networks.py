@@ -38,25 +38,28 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not():
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_each_family_of_features_has_a_head_that_sees_it_alone():
+def test_a_family_of_features_has_heads_that_see_it_alone_and_all_have_wide_ones():
     from dermaspark import networks
 
-    model = networks.logits_of(networks.build(Network(width=6, heads=2), PREPROCESSING, 4, seed=0))
+    network = Network(width=6, heads=2, wide_heads=3, wide_units=9)
+    model = networks.logits_of(networks.build(network, PREPROCESSING, 4, seed=0))
     given = rows("features", 2)
     changed = given.copy()
     changed[:, :5] += 1
     before, after = np.asarray(model(given)), np.asarray(model(changed))
-    assert before.shape == (2, 4, 4), "two heads on each of two families"
-    assert not np.allclose(before[:, :2], after[:, :2])
-    np.testing.assert_array_equal(before[:, 2:], after[:, 2:])
+    assert before.shape == (2, 7, 4), "two heads on each of two families, three on both"
+    changes = np.abs(after - before).max(axis=(0, 2))
+    assert (changes[[0, 1, 4, 5, 6]] > 1e-3).all()
+    np.testing.assert_array_equal(before[:, 2:4], after[:, 2:4])
 
 
 def test_the_fused_probabilities_are_the_geometric_mean_of_the_heads():
     from dermaspark import networks
 
-    model = networks.build(Network(width=6, heads=2), PREPROCESSING, 4, seed=0)
+    model = networks.build(Network(width=6), PREPROCESSING, 4, seed=0)
     heads = np.exp(np.asarray(networks.logits_of(model)(rows("features", 5)), np.float64))
     heads /= heads.sum(axis=2, keepdims=True)
+    assert heads.shape == (5, 4, 4), "one head on each of two families, two on both"
     mean = np.prod(heads, axis=1) ** 0.25
     np.testing.assert_allclose(np.asarray(model(rows("features", 5))), mean / mean.sum(1, keepdims=True), atol=1e-6)
 

@@ -111,22 +111,25 @@ class Data:
 
 @dataclass(frozen=True)
 class Network:
-    name: str = "fused"  # residual MLPs on features, one a family; on pixels: seed (plain MLP), residual, mixer
+    name: str = "fused"  # MLPs on features, of one family and of all; on pixels: seed (plain MLP), residual, mixer
     hidden: list[int] = field(default_factory=lambda: [512, 256, 128])  # units of each dense layer of seed
     width: int = 128  # units between the blocks of the others
     depth: int = 2  # their blocks
     expansion: int = 2  # of the width within a block
-    heads: int = 2  # of fused, on each family: independent MLPs, averaged with the others
+    heads: int = 1  # of fused, residual MLPs on each family
+    wide_heads: int = 2  # of fused, MLPs of one wide layer on all families; all heads learn alone and are averaged
+    wide_units: int = 1024  # of that layer
     patch: int = 8  # pixels a side of a patch of mixer
     dropout: float = 0.5
-    input_dropout: float = 0.2  # not of seed
+    input_dropout: float = 0.2  # of residual MLPs: what they are given
 
     def __post_init__(self) -> None:
         _one_of("network.name", self.name, ("fused", "seed", "residual", "mixer"))
         _within("network.dropout", self.dropout, 0, 0.95)
         _within("network.input_dropout", self.input_dropout, 0, 0.95)
-        for name in ("width", "expansion", "heads", "patch"):
+        for name in ("width", "expansion", "heads", "wide_units", "patch"):
             _within(f"network.{name}", getattr(self, name), 1, 2**16)
+        _within("network.wide_heads", self.wide_heads, 0, 2**16)
         _within("network.depth", self.depth, 0, 1000)
         for units in self.hidden:
             _within("network.hidden", units, 1, 2**20)

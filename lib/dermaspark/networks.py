@@ -78,7 +78,7 @@ def _mixer(network: Network, preprocessing: dict[str, Any], classes: int) -> Bui
 
 
 def _fused(network: Network, preprocessing: dict[str, Any], classes: int) -> Built:
-    """Residual MLPs on each family of features."""
+    """Residual MLPs on each family of features, then wide MLPs on all families together."""
     widths = preprocessing["features"]["widths"]
     features = keras.Input((sum(widths.values()),), name="features")
     heads, start = [], 0
@@ -86,7 +86,7 @@ def _fused(network: Network, preprocessing: dict[str, Any], classes: int) -> Bui
         part = features[:, start : start + width]
         heads += [_residual_head(part, network, classes, f"{family}_{i}") for i in range(network.heads)]
         start += width
-    return features, heads
+    return features, heads + [_wide_head(features, network, classes, f"wide_{i}") for i in range(network.wide_heads)]
 
 
 BUILDERS: dict[str, Callable[[Network, dict[str, Any], int], Built]] = {
@@ -111,6 +111,13 @@ def _residual_head(x: Any, network: Network, classes: int, name: str) -> Any:
         x = layers.Add(name=f"{name}_add_{i}")([x, _bottleneck(y, network, network.width, f"{name}_{i}")])
     x = layers.Dropout(network.dropout, name=f"{name}_drop_out")(layers.LayerNormalization(name=f"{name}_norm")(x))
     return layers.Dense(classes, name=f"{name}_head")(x)
+
+
+def _wide_head(x: Any, network: Network, classes: int, name: str) -> Any:
+    """One wide layer between two dropouts: it sees what goes together over families."""
+    x = layers.Dropout(network.dropout, name=f"{name}_drop")(x)
+    x = layers.Dense(network.wide_units, activation="gelu", name=f"{name}_in")(x)
+    return layers.Dense(classes, name=f"{name}_head")(layers.Dropout(network.dropout, name=f"{name}_drop_out")(x))
 
 
 def _bottleneck(x: Any, network: Network, units: int, name: str) -> Any:
