@@ -14,9 +14,9 @@ from dermaspark.config import Config  # noqa: E402
 
 def train(spark: SparkSession, config: Config) -> None:
     result = run.train(spark, config)
-    best = result["history"][result["best_epoch"]]
-    print(f"model    {config.model.path} (the best of {len(result['history'])} epochs, epoch {best['epoch'] + 1})")
-    print("figures  " + ", ".join(f"{name} {value:.4g}" for name, value in best.items() if name != "epoch"))
+    history, kept = result["history"], result["history"][result["kept_epoch"]]
+    print(f"model    {config.model.path} (of epoch {kept['epoch'] + 1}, of {len(history)})")
+    print("figures  " + ", ".join(f"{name} {value:.4g}" for name, value in kept.items() if name != "epoch"))
 
 
 if __name__ == "__main__":

@@ -29,13 +29,15 @@ class Progress:
     step: int = 0
     sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))  # (3,) loss, correct, rows
     history: list[dict[str, float]] = field(default_factory=list)
-    best: list[NDArray[Any]] | None = None  # the weights of the best epoch so far
+    best: list[NDArray[Any]] | None = None  # the weights of the best epoch so far, where a run keeps those
 
 
 def identity(trainer: Trainer) -> dict[str, Any]:
     """What a checkpoint must share with the run that goes on from it."""
     config, manifest = trainer.config, trainer.manifest
-    free = FREE_TO_CHANGE - ({"epochs"} if config.train.schedule == "cosine" else set())  # it decides every step's rate
+    # Under a cosine these decide every step's rate, and which epoch's weights are kept.
+    fixed = {"epochs", "early_stopping_patience"} if config.train.schedule == "cosine" else set()
+    free = FREE_TO_CHANGE - fixed
     settings = {key: value for key, value in to_dict(config.train).items() if key not in free}
     return {
         "data.path (its content)": manifest.id,

@@ -26,7 +26,7 @@ def train(spark: SparkSession, config: Config) -> dict[str, Any]:
     """Train until the bundle is there; an unfinished run goes on where it stopped.
 
     Returns:
-        'history', one entry an epoch, and 'best_epoch', an index into it.
+        'history', one entry an epoch, and 'kept_epoch', an index into it: the one whose weights the bundle has.
 
     Raises:
         UserError: no dataset, no training rows, a finished bundle, a checkpoint of another run, too few slots.

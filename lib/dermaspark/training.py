@@ -15,6 +15,7 @@ from dermaspark import bundle, distributed, networks, schedules
 from dermaspark.checkpoint import CheckpointStore
 from dermaspark.config import Config
 from dermaspark.dataset import Manifest, read_manifest
+from dermaspark.errors import UserError
 from dermaspark.learner import Learner
 from dermaspark.mixing import Mix, draw
 from dermaspark.outcome import take_bundle
@@ -39,7 +40,7 @@ def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]
         report: sends one progress message to the driver.
 
     Returns:
-        the history and the best epoch, on every rank.
+        the history and the epoch whose weights are kept, on every rank.
     """
     rank, ranks = distributed.start()
     manifest = read_manifest(urls["data"])
@@ -48,13 +49,14 @@ def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]
     progress = resume(trainer, store)
     trainer.run(progress, store)
     history = progress.history
-    best = min(history, key=lambda entry: entry[trainer.monitor])
-    trainer.model.set_weights(progress.best)
+    kept = min(history, key=lambda entry: entry[trainer.monitor]) if trainer.keeps_best else history[-1]
+    if trainer.keeps_best:
+        trainer.model.set_weights(progress.best)
     finished = take_bundle(trainer, history, deaths)
     if rank == 0:
         bundle.save(urls["model"], finished)
     distributed.stop()
-    return {"history": history, "best_epoch": int(best["epoch"])}
+    return {"history": history, "kept_epoch": int(kept["epoch"])}
 
 
 class Trainer:
@@ -73,6 +75,8 @@ class Trainer:
         row = self.model.input.shape[1:]
         self.stream = Stream(data_url, self.files, self.reads, row)
         self.block_rows = max(1, BLOCK_BYTES // (math.prod(row) * self.stream.dtype.itemsize))
+        # A cosine that runs to its end is best there; the least validation loss before it is the luckiest of noisy ones.
+        self.keeps_best = settings.schedule == "plateau" or settings.early_stopping_patience > 0
         self.stop_training = False
         self.plateau = keras.callbacks.ReduceLROnPlateau(
             monitor=self.monitor,
@@ -102,10 +106,9 @@ class Trainer:
                 if self.manifest.counts["val"]:
                     entry["val_loss"], entry["val_accuracy"] = self.evaluate(batches)
                 entry["learning_rate"] = float(self.optimizer.learning_rate.numpy())
-                if (
-                    entry[self.monitor] < min((e[self.monitor] for e in progress.history), default=np.inf)
-                    or progress.best is None
-                ):
+                self.check_finite(entry)
+                before = min((e[self.monitor] for e in progress.history), default=np.inf)
+                if self.keeps_best and (entry[self.monitor] < before or progress.best is None):
                     progress.best = self.model.get_weights()
                 progress.history.append(entry)
                 for callback in self.callbacks:
@@ -162,6 +165,14 @@ class Trainer:
             sums += (float(loss), float(correct), batch.real.sum())
         loss, correct, rows = distributed.total(sums.tolist())
         return float(loss / rows), float(correct / rows)
+
+    def check_finite(self, entry: dict[str, float]) -> None:
+        """UserError, on every rank, where an epoch's loss is none: nothing could come of such weights."""
+        if not math.isfinite(entry["loss"] + entry[self.monitor]):
+            raise UserError(
+                f"train.learning_rate={self.config.train.learning_rate}: the loss of epoch {entry['epoch'] + 1} is no "
+                "finite number; lower the rate"
+            )
 
     def reporting(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The same batches, and a sign of life from time to time: a rank that is silent for long is taken for dead."""

@@ -122,6 +122,24 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(trained, tmp_p
         assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize(("schedule", "kept"), [("cosine", "weights"), ("plateau", "best")])
+def test_a_cosine_keeps_its_last_epoch_and_a_plateau_the_best_one(trained, tmp_path, schedule, kept):
+    result, url = trained("train.epochs=6", f"train.schedule={schedule}", "train.learning_rate=0.03")
+    losses = [entry["val_loss"] for entry in result["history"]]
+    assert int(np.argmin(losses)) != 5, "the last epoch is not the best one, or this test tells nothing"
+    assert result["kept_epoch"] == {"cosine": 5, "plateau": int(np.argmin(losses))}[schedule]
+    last = CheckpointStore(f"file://{tmp_path}/model.checkpoints").read_last()
+    assert last is not None
+    assert any(name.startswith("best/") for name in last.arrays) == (schedule == "plateau")
+    for i, array in enumerate(weights(url)):
+        assert np.array_equal(array, last.arrays[f"{kept}/{i}"])
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_a_line(trained):
+    with pytest.raises(UserError, match=r"learning_rate=100\.0: the loss of epoch \d is no finite number; lower"):
+        trained("train.epochs=3", "train.optimizer=sgd", "train.learning_rate=100", "train.warmup_epochs=0")
+
+
 def test_a_checkpoint_of_another_run_is_refused_by_name(trained, tmp_path):
     trained("train.epochs=1")
     (tmp_path / "model" / "bundle.json").unlink()
