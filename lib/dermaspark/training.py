@@ -75,7 +75,7 @@ class Trainer:
         row = self.model.input.shape[1:]
         self.stream = Stream(data_url, self.files, self.reads, row)
         self.block_rows = max(1, BLOCK_BYTES // (math.prod(row) * self.stream.dtype.itemsize))
-        # A cosine that runs to its end is best there; the least validation loss before it is the luckiest of noisy ones.
+        # A cosine is best where it ends; the least validation loss before that is the luckiest of noisy ones.
         self.keeps_best = settings.schedule == "plateau" or settings.early_stopping_patience > 0
         self.stop_training = False
         self.plateau = keras.callbacks.ReduceLROnPlateau(
