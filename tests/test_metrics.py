@@ -197,6 +197,12 @@ def test_curves_end_where_they_must_and_match_the_figures() -> None:
     assert of["risk_coverage"]["risk"][79] == pytest.approx(1 - found["accuracy_at_80_coverage"])
 
 
+def test_a_model_that_is_always_right_has_no_risk_not_even_a_rounding_error() -> None:
+    _, probabilities = scored(777, 5)
+    risk = tally_of({"test": (probabilities.argmax(axis=1), probabilities)}).curves["test"]["risk_coverage"]["risk"]
+    assert set(risk) == {0.0}
+
+
 def test_the_document_has_what_its_readers_rely_on() -> None:
     truth, probabilities = scored(200, 5)
     found = document(tally_of({"val": (truth, probabilities), "train": (truth, probabilities)}), **ABOUT)

@@ -17,6 +17,7 @@ from dermaspark.summary import cut, short_names
 WIDTH = 360  # of a picture, in points; a phone shows a point as a pixel or so
 NAMES = 118  # of them, for class names at the left
 DASHED = (0, (4, 3))
+LEAST_RISK = 0.05  # that the axis of errors goes up to
 
 
 @mpl.rc_context(STYLE)
@@ -122,15 +123,17 @@ def risk_coverage(coverage: Sequence[float], risk: Sequence[float], accepted: Ma
         marked = (accepted["coverage"], accepted["risk"])
         axes.axvline(marked[0], color=SECOND, linewidth=0.9, linestyle=DASHED)
     axes.plot(*marked, "o", color=ACCENT, markersize=5, clip_on=False)
-    left = marked[0] > 0.5
+    highest = min(1.0, max(LEAST_RISK, 1.2 * max(*risk, marked[1])))
+    # Error rises with coverage: below the curve at the right, where there is room, or above it at the left.
+    below = marked[0] < 0.75 and marked[1] > 0.15 * highest
     axes.annotate(
         f"{marked[1]:.1%} at {marked[0]:.0%}",
         marked,
-        (-6 if left else 6, 8),
+        (7, -13) if below else (-6, 8),
         textcoords="offset points",
-        ha="right" if left else "left",
+        ha="left" if below or marked[0] < 0.25 else "right",
     )
-    axes.set(xlim=(0, 1), ylim=(0, min(1.0, 1.2 * max(*risk, marked[1])) or 1), xlabel="share of photographs accepted")
+    axes.set(xlim=(0, 1), ylim=(0, highest), xlabel="share of photographs accepted")
     _say(axes, "error")
     return as_svg(figure, "risk")
 

@@ -136,7 +136,7 @@ def figures(sums: Sums, classes: Sequence[str], label_map: LabelMap | None = Non
         "log_loss": ratio(_total(sums, Quantity.LOG_LOSS), n),
         "brier": ratio(_total(sums, Quantity.BRIER), n),
         "ece": _ece(sums),
-        "accuracy_at_80_coverage": next(iter(_accuracy_at(sums, np.array([0.8])).tolist()), None),
+        "accuracy_at_80_coverage": _accuracy_at(sums, 0.8),
         "malignancy": malignancy.figures(sums, confusion, of),
         "confusion_matrix": confusion.tolist(),
         "per_class": per_class,
@@ -206,20 +206,24 @@ def _ece(sums: Sums) -> float | None:
 
 def _risk_coverage(sums: Sums) -> dict[str, list[float]]:
     """The share of errors among the most confident photographs, by the share of photographs accepted."""
-    coverage = np.arange(1, COVERAGE_POINTS + 1) / COVERAGE_POINTS
-    accuracy = _accuracy_at(sums, coverage)
-    return {"coverage": coverage.tolist(), "risk": (1 - accuracy).tolist()} if len(accuracy) else {}
-
-
-def _accuracy_at(sums: Sums, coverage: Floats) -> Floats:
-    """The accuracy on the most confident photographs, for each share of them accepted; empty without any.
-
-    Where the last of them are equally confident, all of those count in part.
-    """
     n, right, _ = _by_confidence(sums)
+    coverage = np.arange(1, COVERAGE_POINTS + 1) / COVERAGE_POINTS
+    return {"coverage": coverage.tolist(), "risk": _share_of_surest(n - right, n, coverage).tolist()} if n[-1] else {}
+
+
+def _accuracy_at(sums: Sums, coverage: float) -> float | None:
+    """The accuracy on the most confident photographs, so large a share of all; None without any."""
+    n, right, _ = _by_confidence(sums)
+    return float(_share_of_surest(right, n, np.array(coverage))) if n[-1] else None
+
+
+def _share_of_surest(counted: Floats, n: Floats, coverage: Floats) -> Floats:
+    """Of the most confident photographs, for each share of all, the share that was counted.
+
+    Both counts as from `_by_confidence`. Where the last of them are equally confident, all of those count in part.
+    """
     accepted = coverage * n[-1]
-    found: Floats = (right[-1] - np.interp(n[-1] - accepted, n, right)) / accepted if n[-1] else np.zeros(0)
-    return found
+    return np.asarray((counted[-1] - np.interp(n[-1] - accepted, n, counted)) / accepted)
 
 
 def _by_confidence(sums: Sums) -> tuple[Floats, Floats, Floats]:
