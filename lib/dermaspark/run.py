@@ -29,7 +29,8 @@ def train(spark: SparkSession, config: Config) -> dict[str, Any]:
         'history', one entry an epoch, and 'kept_epoch', an index into it: the one whose weights the bundle has.
 
     Raises:
-        UserError: no dataset, no training rows, a finished bundle, a checkpoint of another run, too few slots.
+        UserError: no dataset, one that petastorm can't name, no training rows, a finished bundle, a checkpoint of
+            another run, too few slots.
     """
     settings = config.train
     data_url, model_url = storage.resolve(config.data.path), storage.resolve(config.model.path)
@@ -37,6 +38,8 @@ def train(spark: SparkSession, config: Config) -> dict[str, Any]:
     manifest = read_manifest(data_url)
     if not manifest.counts["train"]:
         raise UserError(f"data.path={data_url}: has no training photographs")
+    if set(data_url) & set("#?"):
+        raise UserError(f"data.path={data_url}: petastorm takes a path to end at # or ?; move the dataset to another")
     if settings.copies_per_epoch > manifest.copies:
         raise UserError(f"train.copies_per_epoch={settings.copies_per_epoch}: the dataset has {manifest.copies} copies")
     storage.claim(model_url, bundle.DOCUMENT, "model.path", config.overwrite, bundle.ENTRIES)

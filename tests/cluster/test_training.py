@@ -1,6 +1,7 @@
 """Training's promises, with real Horovod ranks: exact figures, the same on every rank, and a run that goes on."""
 
 import json
+import shutil
 import sys
 
 import cloudpickle
@@ -158,11 +159,14 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_used(trained, tmp
     assert last.epoch == 2
 
 
-def test_what_cannot_be_trained_is_refused_in_a_line(trained, configure, spark, tmp_path):
+def test_what_cannot_be_trained_is_refused_in_a_line(trained, configure, spark, dataset, tmp_path):
     with pytest.raises(UserError, match="train.num_processes=64 needs 64 task slots"):
         trained("train.num_processes=64")
     with pytest.raises(UserError, match=r"copies_per_epoch=9: the dataset has 3 copies"):
         trained("train.copies_per_epoch=9")
+    shutil.copytree(dataset.removeprefix("file://"), tmp_path / "set #2")
+    with pytest.raises(UserError, match=r"set #2: petastorm takes a path to end at # or \?; move the dataset"):
+        train(spark, configure(f"data.path={tmp_path}/set #2", f"model.path={tmp_path}/model"))
     with pytest.raises(UserError, match="no such folder; make a dataset"):
         train(spark, configure(f"data.path={tmp_path}/none", f"model.path={tmp_path}/model"))
     trained("train.epochs=1")
