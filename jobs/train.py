@@ -15,7 +15,7 @@ from dermaspark.config import Config  # noqa: E402
 def train(spark: SparkSession, config: Config) -> None:
     result = run.train(spark, config)
     history, kept = result["history"], result["history"][result["kept_epoch"]]
-    print(f"model    {config.model.path} (of epoch {kept['epoch'] + 1}, of {len(history)})")
+    print(f"model    {config.model.path} (epoch {kept['epoch'] + 1} of {len(history)})")
     print("figures  " + ", ".join(f"{name} {value:.4g}" for name, value in kept.items() if name != "epoch"))
 
 

@@ -49,8 +49,9 @@ def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]
     progress = resume(trainer, store)
     trainer.run(progress, store)
     history = progress.history
-    kept = min(history, key=lambda entry: entry[trainer.monitor]) if trainer.keeps_best else history[-1]
+    kept = history[-1]
     if trainer.keeps_best:
+        kept = min(history, key=lambda entry: entry[trainer.monitor])
         trainer.model.set_weights(progress.best)
     finished = take_bundle(trainer, history, deaths)
     if rank == 0:
@@ -167,7 +168,7 @@ class Trainer:
         return float(loss / rows), float(correct / rows)
 
     def check_finite(self, entry: dict[str, float]) -> None:
-        """UserError, on every rank, where an epoch's loss is none: nothing could come of such weights."""
+        """UserError, on every rank, where an epoch's loss is infinite or NaN: nothing could come of such weights."""
         if not math.isfinite(entry["loss"] + entry[self.monitor]):
             raise UserError(
                 f"train.learning_rate={self.config.train.learning_rate}: the loss of epoch {entry['epoch'] + 1} is no "
