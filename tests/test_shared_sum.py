@@ -1,13 +1,16 @@
 """The promises of a sum in shared memory: right on every rank, again and again, and over when a rank dies."""
 
+import mmap
 import multiprocessing
 import os
+import socket
 import tempfile
 from contextlib import closing
 
 import numpy as np
 import pytest
-from dermaspark.shared_sum import Meeting, join
+from dermaspark.launch.deaths import PEER_GONE
+from dermaspark.shared_sum import Meeting, SharedSum, join
 
 SHAPES = ((7, 5), (3,), (1, 2, 2))
 FLOATS = 42
@@ -59,8 +62,20 @@ def test_a_rank_that_dies_is_noticed():
     end, others, _ = gather(2, 1)
     end.add_up(*arrays(0, 0))
     others[0].join(30)
-    with pytest.raises(ConnectionError):
+    with pytest.raises(ConnectionError, match=PEER_GONE):
         end.add_up(*arrays(0, 1))
+
+
+@pytest.mark.parametrize("dies", [0, 1])
+def test_a_rank_that_dies_before_it_read_what_it_was_sent_is_told_of_as_any_other(dies):
+    links = socket.socketpair()
+    memory = os.memfd_create("sum")
+    os.ftruncate(memory, 3 * mmap.PAGESIZE)
+    links[1 - dies].sendall(b"\0")
+    links[dies].close()
+    end = SharedSum(1 - dies, 2, FLOATS, memory, [links[1 - dies]])
+    with pytest.raises(ConnectionError, match=PEER_GONE):
+        end.add_up(*arrays(0, 0))
 
 
 def test_the_folder_of_temporary_files_may_have_a_long_name(tmp_path, monkeypatch):

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dermaspark.launch.deaths import PEER_GONE
+
 Array = NDArray[np.float32]
 JOIN_SECONDS = 20.0  # for the slowest rank to come
 
@@ -65,14 +67,17 @@ class SharedSum:
             start += array.size
 
     def _meet(self) -> None:
-        if self.rank:
-            self.links[0].sendall(b"\0")
-            _hear(self.links[0])
-        else:
-            for link in self.links:
-                _hear(link)
-            for link in self.links:
-                link.sendall(b"\0")
+        try:
+            if self.rank:
+                self.links[0].sendall(b"\0")
+                _hear(self.links[0])
+            else:
+                for link in self.links:
+                    _hear(link)
+                for link in self.links:
+                    link.sendall(b"\0")
+        except OSError as error:  # reset, where the other had not read what it was sent
+            raise ConnectionError(PEER_GONE) from error
 
 
 class Meeting:
@@ -132,4 +137,4 @@ def _stride(floats: int) -> int:
 
 def _hear(link: socket.socket) -> None:
     if not link.recv(1):
-        raise ConnectionError("another rank of this host has gone")
+        raise ConnectionError("the other end is closed")

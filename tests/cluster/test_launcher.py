@@ -159,6 +159,29 @@ def test_a_persons_mistake_is_told_as_such_and_not_tried_again(spark, caplog):
     assert caplog.text == ""
 
 
+def die_after_the_others(error: Exception) -> None:
+    """Rank 0 leaves a sum, and raises only when the others have long died of that."""
+    import tensorflow as tf
+    from dermaspark import distributed
+
+    me, _ = distributed.start()
+    distributed.add_up([tf.ones(4), tf.ones(1)])
+    if me == 0:
+        (shared,) = distributed._shared.values()
+        for link in shared.links:
+            link.close()
+        time.sleep(1)
+        raise error
+    distributed.add_up([tf.ones(4), tf.ones(1)])
+
+
+def test_a_rank_that_died_of_anothers_death_is_not_taken_for_the_cause(spark, caplog):
+    launcher = HorovodDistributor(spark, 2, max_restarts=3)
+    with pytest.raises(UserError, match=r"^model\.path=x: no space$"):
+        launcher.run(die_after_the_others, UserError("model.path=x: no space"))
+    assert launcher.deaths == []
+
+
 def hang() -> str:
     from dermaspark import rank
 

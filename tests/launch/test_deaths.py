@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from dermaspark.errors import UserError
-from dermaspark.launch.deaths import LOST, Death, cause_of, describe, is_echo
+from dermaspark.launch.deaths import LOST, PEER_GONE, Death, cause_of, describe, is_echo
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ def test_a_persons_mistake_is_told_from_others():
 def test_a_rank_that_lost_its_peers_is_an_echo_of_their_death():
     lost = RuntimeError("{{node HorovodAllreduce}} Horovod has been shut down. Connection reset by peer")
     assert is_echo(describe(lost))
+    assert is_echo(describe(RuntimeError(f"Graph execution error:\nConnectionError: {PEER_GONE}")))
     assert not is_echo(describe(ValueError("bad row")))
     assert not is_echo(None)
 

@@ -11,6 +11,7 @@ from dermaspark.errors import UserError
 
 LAST_LINES = 50  # kept of each rank
 LOST = "its Spark task was lost (the executor or its Python worker died)"
+PEER_GONE = "another rank of this host has gone"  # where ranks add up in memory that they share
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ def cause_of(error: dict[str, Any] | None, code: int | None) -> str:
 
 
 def is_echo(error: dict[str, Any] | None) -> bool:
-    """Whether a rank died of another's death: its Horovod lost the connection.
+    """Whether a rank died of another's death: its Horovod, or its sum in shared memory, lost the connection.
 
     The rank that died first may be heard of a moment later, so an echo is not yet the answer.
     """
-    return error is not None and ("Horovod" in error["type"] or "Horovod" in error["message"])
+    return error is not None and any(sign in error["type"] + error["message"] for sign in ("Horovod", PEER_GONE))
