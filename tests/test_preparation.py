@@ -87,10 +87,11 @@ def test_partitions_and_folders_decide_nothing(spark, prepared, dataset, source,
     before = spark.conf.get("spark.sql.shuffle.partitions")
     spark.conf.set("spark.sql.shuffle.partitions", str(partitions))
     try:
-        _, url = prepared(moved)
+        manifest, url = prepared(moved)
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", before)
     assert contents(url) == contents(dataset)
+    assert manifest.id == read_manifest(dataset).id
 
 
 def test_another_seed_is_another_dataset(prepared, dataset, source):

@@ -2,16 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
-
 from dermaspark.errors import UserError
-from dermaspark.sparing import spared
 from dermaspark.storage import exists, is_directory, join, locate, read_bytes, read_json, write_json
 
 MANIFEST = "manifest.json"
@@ -97,24 +91,13 @@ def read_manifest(url: str) -> Manifest:
     return manifest
 
 
-def take_inventory(spark: SparkSession, url: str) -> list[DataFile]:
-    """Every Parquet file below `url`/photographs with its rows, size and hash, read by the executors."""
-    fs, root = locate(join(url, PHOTOGRAPHS))
-    paths = sorted(path for path in fs.find(root) if path.endswith(".parquet"))
-    relative = [path[len(root) :].lstrip("/") for path in paths]
-    table = spark.createDataFrame([(name,) for name in relative], "name string")
-
-    def weigh(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            names = batch.column("name").to_pylist()
-            weighed = [_weigh(join(url, PHOTOGRAPHS, name), name) for name in names]
-            yield pa.RecordBatch.from_pylist(weighed)
-
-    tasks = min(len(relative), 4 * spark.sparkContext.defaultParallelism)
-    schema = "path string, split string, copy long, bucket long, rows long, bytes long, sha256 string"
-    found = table.repartition(tasks).mapInArrow(spared(weigh), schema).collect()
-    files = [DataFile(**row.asDict()) for row in found]
-    return sorted(files, key=lambda file: (SPLITS.index(file.split), file.copy, file.bucket, file.path))
+def sweep(url: str, files: list[DataFile]) -> None:
+    """Remove what workers that were killed left half-written beside the files of the dataset at `url`."""
+    fs, root = locate(url)
+    kept = {join(root, file.path) for file in files}
+    for path in fs.find(join(root, PHOTOGRAPHS)):
+        if path not in kept:
+            fs.rm(path)
 
 
 def check_size(url: str, file: DataFile) -> None:
@@ -145,22 +128,3 @@ def read_checked(url: str, file: DataFile) -> bytes:
 def _check_hash(sha256: str, url: str, file: DataFile) -> None:
     if sha256 != file.sha256:
         raise UserError(f"{join(url, file.path)}: is not the file that the manifest names; preprocess again")
-
-
-def _weigh(url: str, name: str) -> dict[str, Any]:
-    folders = dict(part.split("=", 1) for part in name.split("/")[:-1])
-    fs, path = locate(url)
-    with fs.open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        size = file.tell()
-        file.seek(0)
-        rows = pq.read_metadata(file).num_rows
-    return {
-        "path": join(PHOTOGRAPHS, name),
-        "split": folders["split"],
-        "copy": int(folders["copy"]),
-        "bucket": int(folders["bucket"]),
-        "rows": rows,
-        "bytes": size,
-        "sha256": sha256,
-    }

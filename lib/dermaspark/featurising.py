@@ -18,7 +18,7 @@ from dermaspark.dataset import FEATURISER
 from dermaspark.errors import UserError
 from dermaspark.features import FeatureSpec, Featuriser, efficientnet, featuriser
 from dermaspark.photographs import images_of, in_chunks
-from dermaspark.sparing import spared
+from dermaspark.sparing import Task, spared
 from dermaspark.writing import quoted
 
 COLUMN = "features"
@@ -54,19 +54,26 @@ def measure(rows: DataFrame, spec: FeatureSpec, height: int, width: int) -> tupl
         raw = [featuriser.describe(image, spec, dictionaries) for image in images_of(images, height, width)]
         return [pa.array([numbers.tobytes() for numbers in raw], pa.binary())]
 
-    measured = _add_columns(rows, "image", {RAW: "binary"}, describe).persist(StorageLevel.DISK_ONLY)
+    schema = {**{field.name: field.dataType.simpleString() for field in rows.schema}, RAW: "binary"}
+    measured = rows.mapInArrow(
+        spared(_adding("image", [RAW], describe)), ", ".join(f"{quoted(name)} {kind}" for name, kind in schema.items())
+    ).persist(StorageLevel.DISK_ONLY)
     kept = measured.where("split = 'train' and copy = 0").orderBy("order", "id").limit(spec.photographs).select(RAW)
     return measured, _in_one_task(kept, lambda raw: featuriser.fit_blocks(_floats(raw), dictionaries, spec))
 
 
-def project(measured: DataFrame, fitted: Featuriser) -> DataFrame:
-    """What `measure` gave with the columns `COLUMN` and `STRANGENESS` (float32) in the place of `RAW`."""
+def projection(fitted: Featuriser) -> Task[pa.RecordBatch]:
+    """A function of batches that `measure` gave, with the columns `COLUMN` and `STRANGENESS` (float32) for `RAW`."""
 
     def apply(raw: pa.Array) -> list[pa.Array]:
         numbers = _floats(raw)
         return [_as_lists(fitted.project(numbers)), pa.array(fitted.strangeness(numbers))]
 
-    return _add_columns(measured, RAW, {COLUMN: "array<float>", STRANGENESS: "float"}, apply).drop(RAW)
+    def project(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in _adding(RAW, (COLUMN, STRANGENESS), apply)(batches):
+            yield batch.drop_columns(RAW)
+
+    return project
 
 
 def _as_lists(features: Floats) -> pa.Array:
@@ -75,20 +82,18 @@ def _as_lists(features: Floats) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(features.ravel()))
 
 
-def _add_columns(
-    rows: DataFrame, source: str, kinds: dict[str, str], function: Callable[[pa.Array], list[pa.Array]]
-) -> DataFrame:
-    """`rows` with more columns, functions of another; BLAS gets one thread, so that sums come in one order."""
+def _adding(source: str, names: Iterable[str], function: Callable[[pa.Array], list[pa.Array]]) -> Task[pa.RecordBatch]:
+    """A function of batches that adds columns, worked out of another; BLAS gets one thread, so that sums come in one
+    order."""
 
     def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with threadpool_limits(1):
             for chunk in in_chunks(batches):
-                names = [*chunk.schema.names, *kinds]
-                yield pa.RecordBatch.from_arrays([*chunk.columns, *function(chunk.column(source))], names=names)
+                yield pa.RecordBatch.from_arrays(
+                    [*chunk.columns, *function(chunk.column(source))], names=[*chunk.schema.names, *names]
+                )
 
-    known = {field.name: field.dataType.simpleString() for field in rows.schema}
-    schema = ", ".join(f"{quoted(name)} {kind}" for name, kind in {**known, **kinds}.items())
-    return rows.mapInArrow(spared(add), schema)
+    return add
 
 
 # ---- on disk ----

@@ -16,11 +16,10 @@ from dermaspark.dataset import (
     ENTRIES,
     LEFT_OUT,
     MANIFEST,
-    PHOTOGRAPHS,
     SPLITS,
     UNREADABLE,
     Manifest,
-    take_inventory,
+    sweep,
     write_manifest,
 )
 from dermaspark.errors import UserError
@@ -28,7 +27,7 @@ from dermaspark.groups import components, links_of_table, read_labels, read_tabl
 from dermaspark.photographs import read_and_sketch, read_pixels
 from dermaspark.split import NOT_IN_FOLDS, Scheme, assign
 from dermaspark.suspects import link_copies
-from dermaspark.writing import OWN_COLUMNS, expand_rows, write_rows
+from dermaspark.writing import OWN_COLUMNS, copies_of, expand_rows, place_rows, write_rows
 
 log = logging.getLogger("dermaspark")
 
@@ -74,21 +73,24 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     log.info("split: %s, left out %d", ", ".join(f"{s} {n}" for s, n in counts.items()), sum(left_out.values()))
 
     # ---- augment and write ----
-    placed = splits.where("reason is null").select("id", "group", "class_name", "split", "order")
-    rows = photographs.select("id", "image_id", "source", "image").join(placed, "id")
+    kept = splits.where("reason is null").select("id", "group", "class_name", "split", "order")
+    rows = photographs.select("id", "image_id", "source", "image").join(kept, "id")
     columns: list[str] = []
     if table is not None:
         rows, columns = with_columns(rows, table)
-    expanded = expand_rows(rows, classes, counts, columns, config)
+    placed = place_rows(rows, classes, counts, columns, config)
+    make = copies_of(config.augment, config.image, config.split.seed, columns)
     spec, persisted = preprocessing(config.image, config.input), [found, photographs, facts, judged, splits]
     if config.features.families:
         log.info("computing features: %s", ", ".join(config.features.families))
         wanted = featurising.spec_of(config.features, config.split.seed)
-        measured, fitted = featurising.measure(expanded, wanted, config.image.height, config.image.width)
-        persisted.append(measured)
-        expanded = featurising.project(measured, fitted)
+        expanded = expand_rows(placed, make, columns)
+        placed, fitted = featurising.measure(expanded, wanted, config.image.height, config.image.width)
+        persisted.append(placed)
+        make = featurising.projection(fitted)
         spec["features"] = featurising.save(url, fitted)
-    write_rows(expanded, config.augment.copies, storage.join(url, PHOTOGRAPHS))
+    files = write_rows(placed, make, url)
+    sweep(url, files)
     manifest = Manifest(
         classes=classes,
         preprocessing=spec,
@@ -103,11 +105,11 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
             "left_out": left_out,
             "source": source_and_class(readable, table),
         },
-        files=take_inventory(spark, url),
+        files=files,
     )
     write_manifest(url, manifest)
-    for kept in persisted:
-        kept.unpersist()
+    for each in persisted:
+        each.unpersist()
     return manifest
 
 

@@ -4,7 +4,9 @@ import fnmatch
 import json
 import os
 import posixpath
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 from uuid import uuid4
 
 import fsspec
@@ -77,24 +79,32 @@ def read_json(url: str) -> Any:
         raise UserError(f"{url}: not JSON, so it was cut short or written by something else ({error})") from error
 
 
-def write_bytes(url: str, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or none: a temporary name first, then a rename.
+@contextmanager
+def replacing(url: str) -> Iterator[IO[bytes]]:
+    """A file to write, of which a reader sees all or nothing: a temporary name first, then a rename.
 
-    An object store has no rename but shows an object only when it is whole, so both hold there too.
+    An object store has no rename but shows an object only when it is whole, so both hold there too. Nothing appears
+    where the block raises.
     """
     fs, path = locate(url)
     fs.makedirs(posixpath.dirname(path), exist_ok=True)
     temporary = f"{posixpath.dirname(path)}/.{posixpath.basename(path)}.{uuid4().hex}"
     try:
         with fs.open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            if url.startswith("file://"):
-                os.fsync(file.fileno())
+            yield file
         fs.mv(temporary, path)
     finally:
         if fs.exists(temporary):
             fs.rm(temporary)
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    """Write a file as `replacing` does, and to the disk itself where it is a local one."""
+    with replacing(url) as file:
+        file.write(data)
+        file.flush()
+        if url.startswith("file://"):
+            os.fsync(file.fileno())
 
 
 def write_json(url: str, document: Any) -> None:

@@ -1,6 +1,9 @@
 """Writing the rows: training photographs in augmented copies, in an order and in files that the data alone decides."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
 from itertools import accumulate
 from math import ceil
 from typing import Any
@@ -13,15 +16,20 @@ from pyspark.sql import functions as F
 from dermaspark.augment import Ranges, augment_all
 from dermaspark.cleaning import clean
 from dermaspark.config import Augment, Config, Image, to_dict
+from dermaspark.dataset import SPLITS, DataFile
+from dermaspark.errors import UserError
 from dermaspark.photographs import in_chunks
-from dermaspark.sparing import spared
+from dermaspark.row_file import RowFile, row_file
+from dermaspark.sparing import Task, spared
 
-ROWS_PER_GROUP = 256  # Parquet row group: about one batch of the reader's
 BYTES_PER_FILE = 32 << 20
 SMALLEST_FILE = 64  # rows; below it, fewer files than FILES_WANTED
 FILES_WANTED = 16  # for each split and copy, so that ranks and executors can share them
 
 ROWS_SCHEMA = "id string, image_id string, source string, label int, group string, image binary"
+FILE = ("split", "copy", "bucket")  # what decides the file that a row is in
+Key = tuple[str, int, int]  # of `FILE`
+FILES_SCHEMA = "path string, split string, copy int, bucket int, rows long, bytes long, sha256 string"
 OWN_COLUMNS = (
     "id",
     "image_id",
@@ -43,12 +51,12 @@ def bucket_count(rows: int, row_bytes: int) -> int:
     return max(1, min(FILES_WANTED, rows // SMALLEST_FILE), ceil(rows * row_bytes / BYTES_PER_FILE))
 
 
-def expand_rows(
+def place_rows(
     rows: DataFrame, classes: list[str], counts: dict[str, int], columns: list[str], config: Config
 ) -> DataFrame:
-    """The dataset's rows, augmented copies among them, in partitions and in an order that the data alone decides.
+    """The photographs' rows, a partition for each split and bucket, in an order that the data alone decides.
 
-    Columns: `OWN_COLUMNS` but features and strangeness, and the groups table's `columns`.
+    Columns: those of `OWN_COLUMNS` that one row a photograph has, and the groups table's `columns`.
     """
     row_bytes = config.image.height * config.image.width * 3
     buckets = {split: bucket_count(n, row_bytes) for split, n in counts.items()}
@@ -62,19 +70,61 @@ def expand_rows(
     # Buckets numbered over all splits: a partition for each.
     before = dict(zip(buckets, accumulate(buckets.values(), initial=0), strict=False))
     number = looked_up(before, F.col("split")) + F.col("bucket")
-    ordered = placed.repartitionById(sum(buckets.values()), number).sortWithinPartitions("order")
-    expand = copies_of(config.augment, config.image, config.split.seed, columns)
+    return placed.repartitionById(sum(buckets.values()), number).sortWithinPartitions("order")
+
+
+def expand_rows(placed: DataFrame, expand: Task[pa.RecordBatch], columns: list[str]) -> DataFrame:
+    """What `copies_of` makes of the rows that `place_rows` gave, in the same partitions and order."""
     extra = "".join(f", {quoted(name)} string" for name in columns)
-    return ordered.mapInArrow(spared(expand), f"{ROWS_SCHEMA}{extra}, order long, split string, copy int, bucket int")
+    return placed.mapInArrow(spared(expand), f"{ROWS_SCHEMA}{extra}, order long, split string, copy int, bucket int")
 
 
-def write_rows(rows: DataFrame, copies: int, url: str) -> None:
-    """Write what `expand_rows` gave, a file for each split, copy and bucket: partitions don't decide the files."""
-    # Concurrent writers keep the order of the rows; without them Spark would sort the pixels by folder.
-    rows.sparkSession.conf.set("spark.sql.maxConcurrentOutputFileWriters", str(64 + 8 * (copies + 1)))
-    writer = rows.drop("order").write.partitionBy("split", "copy", "bucket").option("compression", "none")
-    writer = writer.option("parquet.block.row.count.limit", ROWS_PER_GROUP)
-    writer.option("parquet.enable.dictionary#image", "false").parquet(url)
+def write_rows(rows: DataFrame, make: Task[pa.RecordBatch], url: str) -> list[DataFile]:
+    """Write what `make` gives for each partition of `rows` to the dataset at `url`; the files, in a fixed order.
+
+    A file for each split, copy and bucket, by the worker that made its rows: pixels stay out of the JVM. A partition
+    holds all rows of its files, so a task that is run again writes the same again.
+
+    Args:
+        rows: in partitions as `place_rows` lays them out.
+        make: gives batches of the columns `FILE`, `order`, and those that the files get.
+    """
+
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        files: dict[Key, RowFile] = {}
+        try:
+            with ExitStack() as opened:
+                for batch in make(batches):
+                    for key, part in by_file(batch):
+                        if key not in files:
+                            kept = [field for field in batch.schema if field.name not in (*FILE, "order")]
+                            files[key] = opened.enter_context(row_file(url, *key, pa.schema(kept)))
+                        files[key].add(part)
+        except OSError as error:
+            raise UserError(f"output.path={url}: can't be written ({error.strerror or error})") from error
+        if files:
+            yield pa.RecordBatch.from_pylist([asdict(file.described) for file in files.values()], _FILES)
+
+    written = [DataFile(**row.asDict()) for row in rows.mapInArrow(spared(write), FILES_SCHEMA).collect()]
+    return sorted(written, key=lambda file: (SPLITS.index(file.split), file.copy, file.bucket))
+
+
+_FILES = pa.schema(
+    [
+        *[(name, pa.string()) for name in ("path", "split")],
+        *[(name, pa.int32()) for name in ("copy", "bucket")],
+        *[(name, pa.int64()) for name in ("rows", "bytes")],
+        ("sha256", pa.string()),
+    ]
+)
+
+
+def by_file(batch: pa.RecordBatch) -> Iterator[tuple[Key, pa.RecordBatch]]:
+    """The rows of each file, in their order: (split, copy, bucket) and a batch."""
+    rows: dict[Key, list[int]] = defaultdict(list)
+    for row, key in enumerate(zip(*(batch.column(name).to_pylist() for name in FILE), strict=True)):
+        rows[key].append(row)
+    yield from ((key, batch.take(pa.array(numbers))) for key, numbers in rows.items())
 
 
 def looked_up(values: Mapping[str, Any], key: Column) -> Column:
@@ -86,7 +136,7 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) -> Any:
+def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) -> Task[pa.RecordBatch]:
     """A mapInArrow function: each training row in `augment.copies` more copies, the others as they are."""
     shape = (image.height, image.width, 3)
     ranges = Ranges(**{name: value for name, value in to_dict(settings).items() if name != "copies"})

@@ -14,6 +14,7 @@ from dermaspark import bundle, storage
 from dermaspark.command_line import load
 from dermaspark.errors import UserError
 from dermaspark.launcher import LaunchError
+from dermaspark.preparation import prepare
 from dermaspark.run import train
 
 SMALL = ("network.hidden=[24,16]", "train.batch_size=16", "train.learning_rate=1e-3", "train.max_restarts=0")
@@ -84,6 +85,19 @@ def test_a_full_disk_is_told_in_a_line_and_the_run_goes_on_when_there_is_room(ru
     enlarge()
     assert run(model, f"train.checkpoint_path={place}")[0] == history
     assert same(f"file://{model}", whole_url)
+
+
+def test_a_disk_that_is_full_of_rows_is_told_in_a_line_and_the_next_run_finds_room(
+    spark, source, configure, small_disk
+):
+    disk, enlarge = small_disk(100)
+    config = configure(f"input.path={source}", f"output.path={disk}/dataset", "image.height=32", "image.width=32")
+    with pytest.raises(Exception, match=r"UserError: output.path=file://.*: can't be written \(No space left"):
+        prepare(spark, config)
+    assert not (disk / "dataset" / "manifest.json").exists()
+    enlarge()
+    files = {str(disk / "dataset" / file.path) for file in prepare(spark, config).files}
+    assert files == {str(path) for path in (disk / "dataset" / "photographs").rglob("*") if path.is_file()}
 
 
 def test_training_goes_on_from_the_checkpoint_before_a_damaged_one_to_the_same_end(run, whole, tmp_path):
