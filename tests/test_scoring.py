@@ -40,5 +40,5 @@ def test_nothing_gathers_to_nothing():
     ],
 )
 def test_files_of_some_thousand_rows_go_together(rows: list[int], expected: list[list[str]]):
-    files = [DataFile(str(i), "train", 0, i, n, 1, "") for i, n in enumerate(rows)]
+    files = [DataFile(str(i), "train", 0, i, n, 1, "", "") for i, n in enumerate(rows)]
     assert scoring.portioned(files) == expected

@@ -7,6 +7,7 @@ from typing import Any
 
 from dermaspark.errors import UserError
 from dermaspark.storage import exists, is_directory, join, locate, read_bytes, read_json, write_json
+from dermaspark.without_pixels import read_without_pixels
 
 MANIFEST = "manifest.json"
 PHOTOGRAPHS = "photographs"  # the rows, in split=/copy=/bucket= folders
@@ -14,7 +15,7 @@ UNREADABLE = "unreadable"  # a table of what was set aside, with the reason
 LEFT_OUT = "left_out"  # a table of what the policy left out, with the reason
 FEATURISER = "featuriser.npz"  # what the features were computed with, where there are any
 ENTRIES = (MANIFEST, PHOTOGRAPHS, UNREADABLE, LEFT_OUT, FEATURISER)
-FORMAT = 2
+FORMAT = 3
 SPLITS = ("train", "val", "test")
 
 
@@ -29,6 +30,7 @@ class DataFile:
     rows: int
     bytes: int
     sha256: str
+    sha256_without_pixels: str  # of all bytes but those of the pixels
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Manifest:
     @property
     def id(self) -> str:
         """A hash of what is in the dataset, whatever folder it lies in."""
-        files = [(f.split, f.copy, f.bucket, f.sha256) for f in self.files]
+        files = [asdict(file) for file in self.files]
         return digest({"classes": self.classes, "preprocessing": self.preprocessing, "files": files})
 
     @property
@@ -114,17 +116,29 @@ def check_content(url: str, file: DataFile) -> None:
     check_size(url, file)
     fs, path = locate(join(url, file.path))
     with fs.open(path, "rb") as opened:
-        _check_hash(hashlib.file_digest(opened, "sha256").hexdigest(), url, file)
+        _check_hash(hashlib.file_digest(opened, "sha256").hexdigest(), file.sha256, url, file)
 
 
-def read_checked(url: str, file: DataFile) -> bytes:
-    """The bytes of a file of the dataset at `url`; UserError where they are not those that the manifest names."""
+def read_checked(url: str, file: DataFile, pixels: bool) -> Any:
+    """The bytes of a file of the dataset at `url`, with zeros for its pixels unless `pixels`, as a buffer.
+
+    Raises UserError where what is read is not what the manifest names.
+    """
     check_size(url, file)
-    data = read_bytes(join(url, file.path))
-    _check_hash(hashlib.sha256(data).hexdigest(), url, file)
-    return data
+    if pixels:
+        data = read_bytes(join(url, file.path))
+        _check_hash(hashlib.sha256(data).hexdigest(), file.sha256, url, file)
+        return data
+    try:
+        rest, sha256 = read_without_pixels(join(url, file.path))
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # the disk's, not pyarrow's
+            raise
+        rest, sha256 = None, ""  # no Parquet file, so not the one that was written
+    _check_hash(sha256, file.sha256_without_pixels, url, file)
+    return rest
 
 
-def _check_hash(sha256: str, url: str, file: DataFile) -> None:
-    if sha256 != file.sha256:
+def _check_hash(sha256: str, wanted: str, url: str, file: DataFile) -> None:
+    if sha256 != wanted:
         raise UserError(f"{join(url, file.path)}: is not the file that the manifest names; preprocess again")

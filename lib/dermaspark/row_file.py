@@ -6,7 +6,6 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import IO, Any
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from dermaspark import storage
 from dermaspark.dataset import PHOTOGRAPHS, DataFile
+from dermaspark.without_pixels import read_without_pixels
 
 ROWS_PER_GROUP = 256  # Parquet row group: about one batch of the reader's
 BYTES_PER_GROUP = 8 << 20  # fewer rows of large photographs: a group of each copy is in memory until it is written
@@ -35,18 +35,23 @@ def row_file(url: str, split: str, copy: int, bucket: int, schema: pa.Schema) ->
     with storage.replacing(storage.join(url, path)) as file:
         weighed = _Weighed(file)
         with pq.ParquetWriter(weighed, schema, **options) as writer:
-            rows = RowFile(DataFile(path, split, copy, bucket, rows=0, bytes=0, sha256=""), weighed, writer)
+            rows = RowFile(writer)
             yield rows
             rows.finish()
+    _, without_pixels = read_without_pixels(storage.join(url, path))
+    sha256 = weighed.sha256.hexdigest()
+    rows.described = DataFile(path, split, copy, bucket, rows.number, weighed.tell(), sha256, without_pixels)
 
 
 class RowFile:
     """Rows on their way into a file; when it is written, `described` says what is in it."""
 
-    def __init__(self, empty: DataFile, weighed: _Weighed, writer: pq.ParquetWriter) -> None:
-        self._empty, self._weighed, self._writer = empty, weighed, writer
+    described: DataFile
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
         self._pending = writer.schema.empty_table()
-        self._rows = 0
+        self.number = 0  # of rows written
 
     def add(self, batch: pa.RecordBatch) -> None:
         """More rows. OSError where they can't be written."""
@@ -61,15 +66,10 @@ class RowFile:
         if self._pending.num_rows:
             self._write(self._pending.num_rows)
 
-    @property
-    def described(self) -> DataFile:
-        sha256 = self._weighed.sha256.hexdigest()
-        return replace(self._empty, rows=self._rows, bytes=self._weighed.tell(), sha256=sha256)
-
     def _write(self, rows: int) -> None:
         self._writer.write_table(self._pending.slice(0, rows))
         self._pending = self._pending.slice(rows)
-        self._rows += rows
+        self.number += rows
 
 
 class _Weighed(io.RawIOBase):

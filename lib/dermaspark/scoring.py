@@ -158,7 +158,7 @@ def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def read_rows(url: str, file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Columns of a file of the dataset at `url`; UserError where it is not the one that the manifest names."""
-    data = pa.BufferReader(read_checked(url, file))
+    data = pa.BufferReader(read_checked(url, file, pixels="image" in columns))
     yield from pq.ParquetFile(data).iter_batches(ROWS_PER_BATCH, columns=columns)
 
 

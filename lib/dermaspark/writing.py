@@ -29,7 +29,8 @@ FILES_WANTED = 16  # for each split and copy, so that ranks and executors can sh
 ROWS_SCHEMA = "id string, image_id string, source string, label int, group string, image binary"
 FILE = ("split", "copy", "bucket")  # what decides the file that a row is in
 Key = tuple[str, int, int]  # of `FILE`
-FILES_SCHEMA = "path string, split string, copy int, bucket int, rows long, bytes long, sha256 string"
+FILES_SCHEMA = "path string, split string, copy int, bucket int, rows long, bytes long, "
+FILES_SCHEMA += "sha256 string, sha256_without_pixels string"
 OWN_COLUMNS = (
     "id",
     "image_id",
@@ -114,7 +115,7 @@ _FILES = pa.schema(
         *[(name, pa.string()) for name in ("path", "split")],
         *[(name, pa.int32()) for name in ("copy", "bucket")],
         *[(name, pa.int64()) for name in ("rows", "bytes")],
-        ("sha256", pa.string()),
+        *[(name, pa.string()) for name in ("sha256", "sha256_without_pixels")],
     ]
 )
 
