@@ -85,11 +85,11 @@ def read_manifest(url: str) -> Manifest:
         raise UserError(f"{join(url, MANIFEST)}: not a manifest of this version ({error}); preprocess again") from error
     if manifest.format != FORMAT:
         raise UserError(f"{join(url, MANIFEST)}: format {manifest.format}, this version reads {FORMAT}")
-    if manifest.id != identity:
-        raise UserError(f"{join(url, MANIFEST)}: its contents do not match its id: it was changed; preprocess again")
     for file in manifest.files:
         if file.path.startswith("/") or ".." in file.path.split("/") or ":" in file.path:
             raise UserError(f"{join(url, MANIFEST)}: the path {file.path!r} leaves the dataset")
+    if manifest.id != identity:
+        raise UserError(f"{join(url, MANIFEST)}: its contents do not match its id: it was changed; preprocess again")
     return manifest
 
 
