@@ -20,7 +20,13 @@ BARRIER_CHECK = {
     "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "3",
 }
 # The heavy work is in Python: plans made anew between stages, and code compiled for them, cost more than they save.
-ONE_MACHINE = {"spark.sql.adaptive.enabled": "false", "spark.sql.codegen.wholeStage": "false"}
+# So does describing each plan in full to the event log: a fifth of what the small steps of preprocessing take the JVM.
+ONE_MACHINE = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.ui.explainMode": "simple",
+    "spark.sql.maxPlanStringLength": "1000",
+}
 TASKS_A_CORE = 2  # of a shuffle on one machine: Spark's 200 are for clusters
 
 
