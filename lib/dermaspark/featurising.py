@@ -54,10 +54,9 @@ def measure(rows: DataFrame, spec: FeatureSpec, height: int, width: int) -> tupl
         raw = [featuriser.describe(image, spec, dictionaries) for image in images_of(images, height, width)]
         return [pa.array([numbers.tobytes() for numbers in raw], pa.binary())]
 
-    schema = {**{field.name: field.dataType.simpleString() for field in rows.schema}, RAW: "binary"}
-    measured = rows.mapInArrow(
-        spared(_adding("image", [RAW], describe)), ", ".join(f"{quoted(name)} {kind}" for name, kind in schema.items())
-    ).persist(StorageLevel.DISK_ONLY)
+    known = [f"{quoted(field.name)} {field.dataType.simpleString()}" for field in rows.schema]
+    measured = rows.mapInArrow(spared(_adding("image", [RAW], describe)), ", ".join([*known, f"{RAW} binary"]))
+    measured = measured.persist(StorageLevel.DISK_ONLY)
     kept = measured.where("split = 'train' and copy = 0").orderBy("order", "id").limit(spec.photographs).select(RAW)
     return measured, _in_one_task(kept, lambda raw: featuriser.fit_blocks(_floats(raw), dictionaries, spec))
 
@@ -83,15 +82,13 @@ def _as_lists(features: Floats) -> pa.Array:
 
 
 def _adding(source: str, names: Iterable[str], function: Callable[[pa.Array], list[pa.Array]]) -> Task[pa.RecordBatch]:
-    """A function of batches that adds columns, worked out of another; BLAS gets one thread, so that sums come in one
-    order."""
+    """A function of batches that adds columns worked out of another; BLAS has one thread, so sums come in one order."""
 
     def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with threadpool_limits(1):
             for chunk in in_chunks(batches):
-                yield pa.RecordBatch.from_arrays(
-                    [*chunk.columns, *function(chunk.column(source))], names=[*chunk.schema.names, *names]
-                )
+                columns = [*chunk.columns, *function(chunk.column(source))]
+                yield pa.RecordBatch.from_arrays(columns, names=[*chunk.schema.names, *names])
 
     return add
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import accumulate
 from math import ceil
 from typing import Any
@@ -29,8 +29,7 @@ FILES_WANTED = 16  # for each split and copy, so that ranks and executors can sh
 ROWS_SCHEMA = "id string, image_id string, source string, label int, group string, image binary"
 FILE = ("split", "copy", "bucket")  # what decides the file that a row is in
 Key = tuple[str, int, int]  # of `FILE`
-FILES_SCHEMA = "path string, split string, copy int, bucket int, rows long, bytes long, "
-FILES_SCHEMA += "sha256 string, sha256_without_pixels string"
+SQL_TYPES: dict[Any, str] = {str: "string", int: "long"}
 OWN_COLUMNS = (
     "id",
     "image_id",
@@ -104,20 +103,11 @@ def write_rows(rows: DataFrame, make: Task[pa.RecordBatch], url: str) -> list[Da
         except OSError as error:
             raise UserError(f"output.path={url}: can't be written ({error.strerror or error})") from error
         if files:
-            yield pa.RecordBatch.from_pylist([asdict(file.described) for file in files.values()], _FILES)
+            yield pa.RecordBatch.from_pylist([asdict(file.described) for file in files.values()])
 
-    written = [DataFile(**row.asDict()) for row in rows.mapInArrow(spared(write), FILES_SCHEMA).collect()]
+    schema = ", ".join(f"{field.name} {SQL_TYPES[field.type]}" for field in fields(DataFile))
+    written = [DataFile(**row.asDict()) for row in rows.mapInArrow(spared(write), schema).collect()]
     return sorted(written, key=lambda file: (SPLITS.index(file.split), file.copy, file.bucket))
-
-
-_FILES = pa.schema(
-    [
-        *[(name, pa.string()) for name in ("path", "split")],
-        *[(name, pa.int32()) for name in ("copy", "bucket")],
-        *[(name, pa.int64()) for name in ("rows", "bytes")],
-        *[(name, pa.string()) for name in ("sha256", "sha256_without_pixels")],
-    ]
-)
 
 
 def by_file(batch: pa.RecordBatch) -> Iterator[tuple[Key, pa.RecordBatch]]:
