@@ -110,6 +110,16 @@ def test_flat_photographs_are_filed_nowhere():
     filed = file_under_keys(np.concatenate([flat, thumbnail(lesion(7))[None]]))
     assert set(filed.photograph) == {2}
     assert len(np.unique(filed.key)) == len(filed.key)
+    assert len(file_under_keys(flat).key) == 0  # all of those that are looked at together
+
+
+@pytest.mark.parametrize("view", range(VIEWS))
+def test_the_signature_in_a_view_is_the_turned_photographs_signature(view):
+    pictures = np.stack([thumbnail(lesion(seed)) for seed in range(5)])
+    turned = pictures.transpose(0, 2, 1) if view & 4 else pictures
+    turned = turned[:, :: -1 if view & 1 else 1, :: -1 if view & 2 else 1]
+    as_seen = np.bitwise_count(signatures(pictures)[0][:, 0, view] ^ signatures(turned)[0][:, 0, 0])
+    assert as_seen.max() <= 1  # a feature near zero may be rounded to the other side
 
 
 def test_a_photograph_is_a_copy_of_itself_and_of_no_other():

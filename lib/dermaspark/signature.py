@@ -51,13 +51,12 @@ def file_under_keys(thumbnails: NDArray[np.uint8]) -> Filed:
     index = np.flatnonzero(thumbnails.std(axis=(1, 2)) >= MIN_CONTRAST)
     whole, cropped = signatures(thumbnails[index])
     key, signature = keys(np.concatenate([whole, cropped], axis=1))
-    per_photograph = key.shape[1]
-    photograph = np.repeat(index, per_photograph)
-    of_whole = np.tile(np.arange(per_photograph) < whole.shape[1] * SUBSETS, len(index))
-    order = np.lexsort((~of_whole, key.ravel(), photograph))
-    same = (np.diff(photograph[order]) == 0) & (np.diff(key.ravel()[order]) == 0)
-    kept = order[np.append(True, ~same)] if len(order) else order
-    return Filed(photograph[kept], key.ravel()[kept], signature.ravel()[kept], of_whole[kept])
+    # Of one photograph's equal keys the first is kept, one of the whole photograph if there is one.
+    order = key.argsort(axis=1, kind="stable")
+    key, signature = (np.take_along_axis(values, order, axis=1) for values in (key, signature))
+    kept = np.diff(key, axis=1, prepend=-1) != 0
+    photograph = np.repeat(index, kept.sum(axis=1))
+    return Filed(photograph, key[kept], signature[kept], (order < whole.shape[1] * SUBSETS)[kept])
 
 
 def signatures(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -70,11 +69,24 @@ def signatures(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArra
     n, crops = len(thumbnails), len(CROPS)
     moments = _ALONG_SIDE @ thumbnails.astype(np.float32) @ _ALONG_SIDE.T
     moments = moments.reshape(n, crops, ORDERS, crops, ORDERS).transpose(0, 1, 3, 2, 4)
-    features = (moments.reshape(n * crops**2, ORDERS**2) @ _FEATURES_OF_VIEWS).reshape(n, crops**2, VIEWS, 64)
-    signs = np.packbits(features > 0, axis=-1, bitorder="little").view("<i8")[..., 0]
-    strength = np.abs(features[:, 0, 0, : len(_FEATURES)])
+    features = moments.reshape(n * crops**2, ORDERS**2) @ _FEATURE_OF_MOMENTS
+    signs = _in_all_views(features).reshape(n, crops**2, VIEWS)
+    strength = np.abs(features[:: crops**2])
     weak = strength.argpartition(WEAKEST, axis=1)[:, :WEAKEST]
     return np.concatenate([signs[:, :1], signs[:, :1] ^ _BIT_IN_VIEWS[weak]], axis=1), signs
+
+
+def _in_all_views(features: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The signs of features (n, bits), seen in each view: int64 (n, VIEWS).
+
+    In another view a feature's bit says whether a certain feature, the same or another one, is above zero or below it:
+    the answers, eight at a time, are looked up.
+    """
+    answers = np.packbits(np.concatenate([features > 0, features < 0], axis=1), axis=1, bitorder="little")
+    signs = np.zeros((len(features), VIEWS), np.int64)
+    for answer, bits in zip(answers.T, _BITS_BY_ANSWERS, strict=True):
+        signs |= bits.take(answer, axis=0)
+    return signs
 
 
 def keys(signs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -83,7 +95,8 @@ def keys(signs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]
     view = masked.argmin(axis=-1)[..., None]
     key = np.take_along_axis(masked, view, -1)[..., 0] | (np.arange(SUBSETS) << 60)
     signature = np.take_along_axis(signs[:, :, None, :], view, -1)[..., 0]
-    return key.reshape(len(signs), -1), signature.reshape(len(signs), -1)
+    shape = (len(signs), signs.shape[1] * SUBSETS)
+    return key.reshape(shape), signature.reshape(shape)
 
 
 def _along_side() -> NDArray[np.float32]:
@@ -147,26 +160,35 @@ def _subsets() -> NDArray[np.int64]:
     return np.array(masks, np.int64)
 
 
-def _features_of_views() -> NDArray[np.float32]:
-    """From the moments of a photograph to its features in all views: (ORDERS**2, VIEWS * 64)."""
-    table = np.zeros((VIEWS, 64, ORDERS**2), np.float32)
-    for view in range(VIEWS):
-        for bit, feature in enumerate(_FEATURES):
-            table[view, bit] = _in_view(feature, view).ravel()
-    return table.reshape(VIEWS * 64, ORDERS**2).T.copy()
+def _answers() -> NDArray[np.int64]:
+    """Which answer of `_in_all_views` is each bit in each view: (VIEWS, bits)."""
+    features = np.array(_FEATURES).reshape(len(_FEATURES), -1)
+    views = np.array([[_in_view(feature, view).ravel() for feature in _FEATURES] for view in range(VIEWS)])
+    overlap = np.einsum("fm,vgm->vgf", features, views) / (features**2).sum(axis=1)  # 1 or -1 with one of them
+    return np.abs(overlap).argmax(axis=-1) + len(_FEATURES) * (overlap.min(axis=-1) < -0.5)
+
+
+def _bits_by_answers() -> NDArray[np.int64]:
+    """The bits in each view that are set by eight answers: (bytes of the answers, 256, VIEWS)."""
+    table = np.zeros((-(-2 * len(_FEATURES) // 8), 256, VIEWS), np.int64)
+    byte = np.arange(256)
+    for view, bit in np.ndindex(_ANSWERS.shape):
+        answer = _ANSWERS[view, bit]
+        table[answer // 8, :, view] |= (byte >> answer % 8 & 1) << bit
+    return table
 
 
 def _bit_in_views() -> NDArray[np.int64]:
     """Which bit of each view (a power of two) is the feature's that is bit i of the first: (bits, VIEWS)."""
-    table = _FEATURES_OF_VIEWS.T.reshape(VIEWS, 64, -1)[:, : len(_FEATURES)]
-    overlap = np.abs(np.einsum("fm,vgm->fvg", table[0], table))
-    bits: NDArray[np.int64] = np.int64(1) << overlap.argmax(axis=-1)
+    bits: NDArray[np.int64] = np.int64(1) << (_ANSWERS % len(_FEATURES)).argsort(axis=1).T
     return bits
 
 
 _ORBITS = _orbits()
 _FEATURES = [feature for orbit in _ORBITS for feature in orbit]
+_FEATURE_OF_MOMENTS = np.array(_FEATURES, np.float32).reshape(len(_FEATURES), ORDERS**2).T.copy()
 _ALONG_SIDE = _along_side()
-_FEATURES_OF_VIEWS = _features_of_views()
+_ANSWERS = _answers()
+_BITS_BY_ANSWERS = _bits_by_answers()
 _BIT_IN_VIEWS = _bit_in_views()
 _SUBSETS = _subsets()
