@@ -26,6 +26,11 @@ def row(name: str, data: bytes) -> tuple:
     return name, facts.byte_hash, facts.pixel_hash, facts.thumbnail
 
 
+def thumbnails(images: list[Image.Image]) -> np.ndarray:
+    found = [fingerprint(jpeg(image), MANY).thumbnail for image in images]
+    return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32, 32)
+
+
 def pair(a: str, b: str) -> tuple[str, str]:
     return (a, b) if a < b else (b, a)
 
@@ -131,6 +136,19 @@ def test_batches_do_not_decide_what_is_compared(size):
 
     assert met(size) == met(n)
     assert len(met(n)) > 50
+
+
+def test_photographs_in_memory_meet_as_on_executors(spark):
+    rng = np.random.default_rng(0)
+    alike = thumbnails([lesion(0)]) + rng.integers(-2, 3, (3 * copies.NEIGHBOURS, 32, 32))  # more than are compared
+    pictures = np.concatenate([alike.clip(0, 255).astype(np.uint8), thumbnails([lesion(seed) for seed in range(1, 9)])])
+    number = rng.permutation(10**6)[: len(pictures)]
+    rows = [(int(n), picture.tobytes()) for n, picture in zip(number, pictures, strict=True)]
+    met = copies.meet(spark.createDataFrame(rows, "number long, thumbnail binary")).where("b is not null").collect()
+    here = number[copies.meet_at_once(pictures, number)]
+    assert {tuple(pair) for pair in here.tolist()} == {tuple(row) for row in met}
+    assert len(here) == len(met) < len(alike) * (len(alike) - 1) / 2
+    assert len(copies.meet_at_once(pictures[:0], number[:0])) == len(copies.meet_at_once(pictures[:1], number[:1])) == 0
 
 
 def test_two_crops_are_not_compared():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CLASSES, draw_source, picture
+from dermaspark import gathered
 from dermaspark.dataset import read_manifest
 from dermaspark.policy import CONFLICT, LEAK
 from dermaspark.preparation import prepare
@@ -39,6 +40,24 @@ def prepared(spark, configure, flawed, tmp_path):
 def left_out(spark, url: str) -> dict[str, str]:
     rows = spark.read.parquet(f"{url}/left_out").collect()
     return {Path(row["path"]).parent.name + "/" + Path(row["path"]).name: row["reason"] for row in rows}
+
+
+def test_the_driver_divides_as_the_executors_do(spark, configure, flawed, tmp_path, monkeypatch):
+    table = tmp_path / "labels.csv"
+    table.write_text(f"image_id,class\nconflict,{CLASSES[1]}\n")
+    ways = [(), ("split.policy=keep",), ("split.policy=relabel", f"split.relabel={table}"), ("split.folds=2",)]
+    for i, way in enumerate([*ways, ("split.policy=as_published",)]):
+        manifests, tables = [], []
+        for limit in (10**6, 20):
+            monkeypatch.setattr(gathered, "LIMIT", limit)
+            output = tmp_path / f"{i}-{limit}"
+            paths = (f"input.path={flawed}", f"input.groups={flawed}/lesions.csv", f"output.path={output}")
+            manifests.append(prepare(spark, configure(*paths, *SMALL, *way)))
+            tables.append(spark.read.parquet(f"file://{output}/left_out").collect())
+        assert manifests[0] == manifests[1]
+        assert manifests[0].id == manifests[1].id
+        assert tables[0] == tables[1]
+        assert bool(tables[0]) == (way not in (ways[1], ("split.policy=as_published",)))
 
 
 def rows_of(spark, url: str):

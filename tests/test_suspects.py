@@ -3,13 +3,16 @@
 import io
 import logging
 
+import pandas as pd
 import pytest
 from dermaspark import audit, catalog
+from dermaspark.gathered import group_all
 from dermaspark.groups import components
 from dermaspark.photographs import fingerprint_all, read_and_sketch
 from dermaspark.suspects import link_copies
 from disguise import DISGUISES, jpeg, lesion
 from PIL import Image
+from pyspark.sql import functions as F
 
 MANY = 10**9
 
@@ -35,7 +38,7 @@ def find(spark, tmp_path):
 
 
 @pytest.mark.parametrize(("near", "side"), [(True, 64), (False, 64), (True, 8)])
-def test_groups_are_the_audits(find, near, side):
+def test_groups_are_the_audits(spark, find, near, side):
     photographs = {f"{seed}.jpg": jpeg(lesion(seed)) for seed in range(30)}
     photographs |= {f"1 {i}.jpg": jpeg(how(lesion(1))) for i, how in enumerate(DISGUISES.values())}
     photographs |= {"again.jpg": photographs["2.jpg"], "tail.jpg": photographs["3.jpg"] + b"more"}
@@ -45,6 +48,16 @@ def test_groups_are_the_audits(find, near, side):
     whole, sketched = fingerprint_all(found, 50, MANY).persist(), read_and_sketch(found, 50, side, side, MANY).persist()
     wanted = {tuple(row) for row in audit.link(whole, None, near).groups.collect()}
     assert {tuple(row) for row in components(link_copies(sketched, near, MANY), sketched).collect()} == wanted
+    decoded = []
+
+    def decode(suspects: pd.DataFrame) -> pd.DataFrame:
+        decoded.append(len(suspects))
+        return whole.join(spark.createDataFrame(suspects[["id"]]), "id").toPandas()
+
+    known = sketched.withColumn("number", F.xxhash64("id")).toPandas()
+    here = group_all(known, near, decode, pd.DataFrame(columns=["id_a", "id_b"]))
+    assert {tuple(row) for row in here.itertuples(index=False)} == wanted
+    assert decoded[0] < len(known)
     linked = 4 + (len(DISGUISES) // 2 if near else 0)
     assert len({group for _, group in wanted}) <= len(wanted) - linked
 

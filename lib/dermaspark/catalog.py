@@ -92,7 +92,9 @@ def find(spark: SparkSession, folders: list[ClassFolder]) -> DataFrame:
             for folder in batch.itertuples(index=False):
                 yield from file_rows(folder.url, partial(_labelled, folder))
 
-    return table.repartition(len(folders)).mapInPandas(spared(list_folders), SCHEMA)
+    # Several folders in a task: on one machine a task takes longer than the listing of a folder.
+    tasks = min(len(folders), 2 * spark.sparkContext.defaultParallelism)
+    return table.repartition(tasks).mapInPandas(spared(list_folders), SCHEMA)
 
 
 def class_names(counts: dict[tuple[str, str], int]) -> list[str]:

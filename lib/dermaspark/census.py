@@ -2,20 +2,29 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from dermaspark import policy
 from dermaspark.config import Config
 from dermaspark.dataset import SPLITS
 
+BY = ["given_split", "class_name", "split", "reason", "leaked"]
 
-def take_census(splits: DataFrame) -> pd.DataFrame:
-    """Photographs, and groups, by all that is counted of them: a row for each class, split, reason and leak."""
-    by = splits.groupBy("given_split", "class_name", "split", "reason", "leaked")
-    named = F.count_if(F.col("id") == F.col("group"))  # each group by one of its photographs
-    return by.agg(F.count("*").alias("photographs"), named.alias("groups")).toPandas()
+
+def take_census(splits: pd.DataFrame) -> pd.DataFrame:
+    """Photographs, and groups, by all that is counted of them: a row for each of BY.
+
+    Args:
+        splits: columns id, group and BY; a group is counted where the photograph is that it is named by.
+    """
+    return add_up(splits.assign(photographs=1, groups=(splits["id"] == splits["group"]).astype(np.int64)))
+
+
+def add_up(counted: pd.DataFrame) -> pd.DataFrame:
+    """Several parts of a census as one."""
+    total = counted.groupby(BY, dropna=False, as_index=False)[["photographs", "groups"]].sum()
+    return total.astype({"split": object, "reason": object}).where(total.notna(), None)
 
 
 def count_by(census: pd.DataFrame, *columns: str) -> dict[Any, int]:

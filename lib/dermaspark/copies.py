@@ -1,6 +1,7 @@
 """Copies among photographs, found in Spark: files and pixels that are the same, and copies in disguise."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,28 @@ def meet(photographs: DataFrame) -> DataFrame:
     # Two photographs of one number (a chance of 3 in a million among 10 million) would not be compared.
     ordered = filed.repartition("key").sortWithinPartitions("key", "signature", "number")
     return ordered.mapInArrow(spared(_meet), _MET).distinct()
+
+
+def meet_at_once(thumbnails: NDArray[np.uint8], number: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The pairs that `meet` finds, of photographs in memory: their indices, int64 (pairs, 2).
+
+    Args:
+        thumbnails: uint8 (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE).
+        number: int64 (n,), different ones.
+    """
+    starts = range(0, max(1, len(thumbnails)), CHUNK)
+    with ThreadPoolExecutor() as threads:  # numpy lets other threads run
+        parts = list(threads.map(file_under_keys, [thumbnails[start : start + CHUNK] for start in starts]))
+    photograph = np.concatenate([start + part.photograph for start, part in zip(starts, parts, strict=True)])
+    key, signature, whole = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("key", "signature", "whole")
+    )
+    order = np.lexsort((number[photograph], signature, key))
+    filed = number[photograph[order]]
+    pairs = np.stack(_neighbours(filed, key[order], signature[order], whole[order], start=0), axis=1)
+    by_number = number.argsort()
+    found: NDArray[np.int64] = by_number[np.searchsorted(number, pairs, sorter=by_number)]
+    return found
 
 
 def laid_side_by_side(met: DataFrame, photographs: DataFrame) -> DataFrame:

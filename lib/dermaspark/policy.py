@@ -1,7 +1,6 @@
 """What is done with a leak and with a label conflict, and what is said of it."""
 
-from pyspark.sql import DataFrame, Window
-from pyspark.sql import functions as F
+import pandas as pd
 
 LEAK = "its group has test photographs"
 CONFLICT = "its group stands under two labels"
@@ -15,26 +14,23 @@ DESCRIPTIONS = {
 }
 
 
-def judge(members: DataFrame, policy: str) -> DataFrame:
-    """Why each photograph is left out, null where it is not; test photographs never are.
+def judge(members: pd.DataFrame, policy: str) -> pd.DataFrame:
+    """`members`, judged by `policy`: why each photograph is left out, null where it is not; test photographs never are.
 
     Args:
-        members: columns id, group, given_split and class_name.
+        members: columns id, group, given_split and class_name, the groups whole.
 
     Returns:
-        columns id, group, given_split, class_name, stratum (the class by which its group is divided, the same for
-        the whole group), leaked (its group is on both sides) and reason.
+        with columns stratum (the class by which its group is divided, the same for the whole group), leaked (its
+        group is on both sides) and reason.
     """
-    group = Window.partitionBy("group")
-    on_both_sides = F.min("given_split").over(group) != F.max("given_split").over(group)
-    conflict = F.min("class_name").over(group) != F.max("class_name").over(group)
-    training = F.col("given_split") == "train"
-    reason = F.lit(None).cast("string")
+    group = members.groupby("group")
+    on_both_sides = group["given_split"].transform("nunique") > 1
+    conflict = group["class_name"].transform("nunique") > 1
+    first = members.sort_values("class_name").groupby("group")["class_name"].transform("first")
+    judged = members.assign(stratum=first, leaked=on_both_sides, reason=None)
     if policy in ("drop", "relabel"):
-        reason = F.when(training & on_both_sides, LEAK).when(training & conflict, CONFLICT)
-    return members.select(
-        *("id", "group", "given_split", "class_name"),
-        F.min("class_name").over(group).alias("stratum"),
-        on_both_sides.alias("leaked"),
-        reason.alias("reason"),
-    )
+        training = members["given_split"] == "train"
+        judged.loc[training & conflict, "reason"] = CONFLICT
+        judged.loc[training & on_both_sides, "reason"] = LEAK
+    return judged

@@ -3,15 +3,15 @@
 import logging
 from typing import Any
 
-import pandas as pd
+import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dermaspark import catalog, featurising, policy, storage
+from dermaspark import catalog, featurising, gathered, storage
 from dermaspark.audit import source_and_class
-from dermaspark.census import count_by, count_classes, count_given, protocol, take_census
-from dermaspark.config import Config, Image, Input, Split, to_dict
+from dermaspark.census import count_by, count_classes, count_given, protocol
+from dermaspark.config import Config, Image, Input, to_dict
 from dermaspark.dataset import (
     ENTRIES,
     LEFT_OUT,
@@ -22,11 +22,10 @@ from dermaspark.dataset import (
     sweep,
     write_manifest,
 )
+from dermaspark.division import divide_gathered, divide_on_executors
 from dermaspark.errors import UserError
-from dermaspark.groups import components, links_of_table, read_labels, read_table
+from dermaspark.groups import read_table
 from dermaspark.photographs import read_and_sketch, read_pixels
-from dermaspark.split import NOT_IN_FOLDS, Scheme, assign
-from dermaspark.suspects import link_copies
 from dermaspark.writing import OWN_COLUMNS, copies_of, expand_rows, place_rows, write_rows
 
 log = logging.getLogger("dermaspark")
@@ -56,17 +55,22 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     size = (config.image.height, config.image.width, config.input.max_pixels)
     photographs = read(found.where("kind != 'other'"), total, *size).persist(StorageLevel.DISK_ONLY)
     # Spark reads whole rows of what it keeps: what needs no pixels goes without.
-    facts = photographs.drop("image").persist(StorageLevel.DISK_ONLY)
+    measured = photographs.drop("image")
+    if few := total <= gathered.LIMIT:
+        known = measured.withColumn("number", F.xxhash64("id")).toArrow()
+        facts = spark.createDataFrame(known.select([*found.columns, "status"])).coalesce(1)
+    else:
+        facts = measured.persist(StorageLevel.DISK_ONLY)
     unreadable = set_aside(facts, total, config.input.max_bad_fraction, url)
 
     # ---- group, judge and split ----
     readable = facts.where("status = 'ok'")
-    groups = readable.select("id", F.col("id").alias("group")) if naive else find_groups(readable, table, config)
-    members = relabel(spark, readable.select("id", "image_id", "given_split", "class_name"), config.split.relabel)
-    judged = policy.judge(members.join(groups, "id"), config.split.policy).persist(StorageLevel.DISK_ONLY)
-    splits = divide(judged, config.split).persist(StorageLevel.DISK_ONLY)
-    leave_out(splits, readable, url)
-    census = take_census(splits)
+    if few:
+        known_here = known.filter(pc.equal(known["status"], "ok")).to_pandas()
+        splits, census = divide_gathered(readable, known_here, table, config)
+    else:
+        splits, census = divide_on_executors(readable, total, table, config)
+    leave_out(splits, url)
     class_counts, left_out = count_classes(census), count_by(census, "reason")
     classes = catalog.class_names(count_given(census))
     counts = {split: sum(class_counts[split].values()) for split in SPLITS}
@@ -80,7 +84,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
         rows, columns = with_columns(rows, table)
     placed = place_rows(rows, classes, counts, columns, config)
     make = copies_of(config.augment, config.image, config.split.seed, columns)
-    spec, persisted = preprocessing(config.image, config.input), [found, photographs, facts, judged, splits]
+    spec, persisted = preprocessing(config.image, config.input), [found, photographs, facts, splits]
     if config.features.families:
         log.info("computing features: %s", ", ".join(config.features.families))
         wanted = featurising.spec_of(config.features, config.split.seed)
@@ -160,47 +164,10 @@ def set_aside(photographs: DataFrame, total: int, max_bad_fraction: float, url: 
 # ---- group, judge and split ----
 
 
-def find_groups(readable: DataFrame, table: DataFrame | None, config: Config) -> DataFrame:
-    """`id` and `group`: photographs that are copies of one another, or of one group of the table."""
-    links = link_copies(readable, config.audit.near_copies, config.input.max_pixels)
-    if table is not None:
-        links = links.union(links_of_table(readable, table))
-    return components(links, readable)
-
-
-def relabel(spark: SparkSession, members: DataFrame, path: str | None) -> DataFrame:
-    """Training photographs with the class that a CSV (image_id, class) gives them; the others as they are."""
-    if not path:
-        return members.drop("image_id")
-    labels = read_labels(spark, storage.resolve(path)).withColumnRenamed("class", "new_class")
-    joined = members.join(labels, "image_id", "left")
-    chosen = F.when(F.col("given_split") == "train", F.coalesce("new_class", "class_name")).otherwise(
-        F.col("class_name")
-    )
-    return joined.select("id", "given_split", chosen.alias("class_name"))
-
-
-def divide(judged: DataFrame, settings: Split) -> DataFrame:
-    """`judged` with `split` and `order`; one class at a time in an executor's memory.
-
-    Where a photograph is left out, `reason` says why and `split` is null.
-    """
-    scheme = Scheme(settings.validation, settings.folds, settings.fold, settings.seed)
-
-    def assign_class(table: pd.DataFrame) -> pd.DataFrame:
-        return assign(table, scheme)
-
-    kept = judged.where("reason is null").select("id", "group", "given_split", "stratum")
-    assigned = kept.groupBy("stratum").applyInPandas(assign_class, "id string, split string, order long")
-    joined = judged.join(assigned, "id", "left")
-    reason = F.when(F.col("reason").isNull() & F.col("split").isNull(), NOT_IN_FOLDS).otherwise(F.col("reason"))
-    return joined.withColumn("reason", reason)
-
-
-def leave_out(splits: DataFrame, readable: DataFrame, url: str) -> None:
+def leave_out(splits: DataFrame, url: str) -> None:
     """Write the table of photographs that were left out."""
-    gone = splits.where("reason is not null").select("id", "group", "given_split", "class_name", "reason")
-    gone = gone.join(readable.select("id", "path", "source"), "id")
+    gone = splits.where("reason is not null")
+    gone = gone.select("id", "group", "given_split", "class_name", "reason", "path", "source")
     gone.repartition(1).sort("id").write.parquet(storage.join(url, LEFT_OUT))
 
 

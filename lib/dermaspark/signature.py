@@ -76,7 +76,7 @@ def signatures(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArra
     return np.concatenate([signs[:, :1], signs[:, :1] ^ _BIT_IN_VIEWS[weak]], axis=1), signs
 
 
-def _in_all_views(features: NDArray[np.float32]) -> NDArray[np.int64]:
+def _in_all_views(features: NDArray[np.floating]) -> NDArray[np.int64]:
     """The signs of features (n, bits), seen in each view: int64 (n, VIEWS).
 
     In another view a feature's bit says whether a certain feature, the same or another one, is above zero or below it:
@@ -165,7 +165,8 @@ def _answers() -> NDArray[np.int64]:
     features = np.array(_FEATURES).reshape(len(_FEATURES), -1)
     views = np.array([[_in_view(feature, view).ravel() for feature in _FEATURES] for view in range(VIEWS)])
     overlap = np.einsum("fm,vgm->vgf", features, views) / (features**2).sum(axis=1)  # 1 or -1 with one of them
-    return np.abs(overlap).argmax(axis=-1) + len(_FEATURES) * (overlap.min(axis=-1) < -0.5)
+    answers: NDArray[np.int64] = np.abs(overlap).argmax(axis=-1) + len(_FEATURES) * (overlap.min(axis=-1) < -0.5)
+    return answers
 
 
 def _bits_by_answers() -> NDArray[np.int64]:

@@ -51,6 +51,20 @@ def deal(groups: NDArray[np.object_], shares: list[float], seed: int, purpose: s
     return part_of[inverse]
 
 
+def divide(judged: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
+    """`judged` with `split` and `order`, null where a photograph is left out; `reason` says why.
+
+    Args:
+        judged: what `policy.judge` gives of all photographs of one stratum, or of several.
+    """
+    kept = judged[judged["reason"].isna()]
+    parts = [assign(of_stratum, scheme) for _, of_stratum in kept.groupby("stratum")]
+    assigned = pd.concat([_NONE, *parts])
+    divided = judged.merge(assigned, "left", on="id")
+    not_in_folds = divided["reason"].isna() & divided["split"].isna()
+    return divided.assign(reason=divided["reason"].mask(not_in_folds, NOT_IN_FOLDS))
+
+
 def assign(photographs: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
     """The split of each photograph of one class, and its place in the dataset.
 
@@ -72,4 +86,9 @@ def assign(photographs: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
     held_back = deal(groups[training], [1 - scheme.validation, scheme.validation], scheme.seed, "validation")
     split[training[held_back == 1]] = "val"
     order = [hash64(scheme.seed, "order", key) for key in photographs["id"]]
-    return pd.DataFrame({"id": photographs["id"].to_numpy(), "split": split, "order": order})
+    return pd.DataFrame(
+        {"id": photographs["id"].to_numpy(), "split": split, "order": pd.array(order, "Int64")},
+    )
+
+
+_NONE = pd.DataFrame({"id": [], "split": [], "order": pd.array([], "Int64")}).astype({"id": object, "split": object})

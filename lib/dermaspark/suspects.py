@@ -13,6 +13,8 @@ from dermaspark.photographs import fingerprint_all
 
 log = logging.getLogger("dermaspark")
 
+DECODING = "decoding %d photographs in full, which may be copies"
+
 
 def link_copies(sketched: DataFrame, near: bool, max_pixels: int) -> DataFrame:
     """Links (id_a, id_b) that join photographs that are copies: one file, the same pixels or, if `near`, near copies.
@@ -33,7 +35,7 @@ def link_copies(sketched: DataFrame, near: bool, max_pixels: int) -> DataFrame:
         chosen.append(alike.select(F.explode(F.array("id_a", "id_b")).alias("id")))
     kept.append(suspects := reduce(DataFrame.union, chosen).distinct().persist(StorageLevel.DISK_ONLY))
     n = suspects.count()
-    log.info("decoding %d photographs in full, which may be copies", n)
+    log.info(DECODING, n)
     links = star(sketched, "byte_hash")
     if n:
         whole = fingerprint_all(files.join(suspects, "id").select("id", "path", "kind"), n, max_pixels)
