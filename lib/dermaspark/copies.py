@@ -20,6 +20,7 @@ from dermaspark.sparing import spared
 MAX_DISTANCE = 5  # bits in which the signatures of a photograph and its copy may differ, of 53
 NEIGHBOURS = 64  # rows of one key that a row is compared with
 CHUNK = 256  # photographs or pairs in memory at a time, in each Python worker
+IN_CACHE = 64  # photographs whose moments a core's cache holds
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ def meet_at_once(thumbnails: NDArray[np.uint8], number: NDArray[np.int64]) -> ND
         thumbnails: uint8 (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE).
         number: int64 (n,), different ones.
     """
-    starts = range(0, max(1, len(thumbnails)), CHUNK)
+    starts = range(0, max(1, len(thumbnails)), IN_CACHE)
     with ThreadPoolExecutor() as threads:  # numpy lets other threads run
-        parts = list(threads.map(file_under_keys, [thumbnails[start : start + CHUNK] for start in starts]))
+        parts = list(threads.map(file_under_keys, [thumbnails[start : start + IN_CACHE] for start in starts]))
     photograph = np.concatenate([start + part.photograph for start, part in zip(starts, parts, strict=True)])
     key, signature, whole = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("key", "signature", "whole")

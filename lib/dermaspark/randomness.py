@@ -1,8 +1,11 @@
 """Random numbers that depend on a seed, a purpose and a key alone, never on where or when they are drawn."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import NDArray
 
 
 def hash64(seed: int, purpose: str, key: str) -> int:
@@ -19,7 +22,18 @@ def generator(seed: int, purpose: str, key: str) -> np.random.Generator:
     Philox is counter-based and takes the digest as its key (Salmon et al., "Parallel Random Numbers: As Easy
     as 1, 2, 3", 2011), so no two keys share a stream and nothing needs to be drawn in order.
     """
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(_digest(seed, purpose, key), "little")))
+    words = _Key(_digest(seed, purpose, key))
+    return np.random.Generator(np.random.Philox(words))  # type: ignore[arg-type]  # numpy's stubs name one subclass
+
+
+class _Key(ISeedSequence):
+    """A digest as Philox' key. `Philox(key=...)` first draws one that it throws away, and takes three times as long."""
+
+    def __init__(self, digest: bytes) -> None:
+        self._words = np.frombuffer(digest, "<u8")
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[np.uint64]:
+        return self._words
 
 
 def _digest(seed: int, purpose: str, key: str) -> bytes:
