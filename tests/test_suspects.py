@@ -6,6 +6,7 @@ import logging
 import pandas as pd
 import pytest
 from dermaspark import audit, catalog
+from dermaspark.fingerprint import fingerprint
 from dermaspark.gathered import group_all
 from dermaspark.groups import components
 from dermaspark.photographs import fingerprint_all, read_and_sketch
@@ -68,3 +69,20 @@ def test_photographs_like_no_other_are_not_decoded_in_full(find, caplog):
         links = link_copies(read_and_sketch(found, 21, 64, 64, MANY).persist(), near=True, max_pixels=MANY)
     assert "decoding 0 photographs" in caplog.text
     assert [tuple(row) for row in links.collect()] == [("set/nevus/3.jpg", "set/nevus/same.jpg")]
+
+
+@pytest.mark.parametrize("n", [0, 1, 20])
+def test_nor_are_they_where_the_search_is_in_memory(n):
+    ids = [f"{i:02d}.jpg" for i in range(n)]
+    sketches = [fingerprint(jpeg(lesion(seed)), MANY).thumbnail for seed in range(n)]
+    known = pd.DataFrame({"id": ids, "number": range(n), "byte_hash": ids, "sketch": sketches})
+    known = known.assign(size="300x225", coding="JPEG RGB 1")
+    asked = []
+
+    def decode(suspects: pd.DataFrame) -> pd.DataFrame:
+        asked.extend(suspects["id"])
+        return pd.DataFrame(columns=["id", "pixel_hash", "thumbnail"])
+
+    found = group_all(known, True, decode, pd.DataFrame(columns=["id_a", "id_b"]))
+    assert found["group"].tolist() == found["id"].tolist() == ids
+    assert asked == []

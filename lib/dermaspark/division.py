@@ -9,6 +9,7 @@ from math import ceil
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -34,23 +35,28 @@ _SQL = {pa.string(): "string", pa.bool_(): "boolean", pa.int64(): "long"}
 Division = tuple[DataFrame, pd.DataFrame]  # the columns DIVIDED, persisted or in the driver's memory; the census
 
 
-def divide_gathered(readable: DataFrame, known: pd.DataFrame, table: DataFrame | None, config: Config) -> Division:
+def divide_gathered(readable: DataFrame, known: pa.Table, table: DataFrame | None, config: Config) -> Division:
     """The division of photographs of which all is `known` here.
 
     Args:
         readable: columns of `MEMBER` and image_id.
-        known: of the same photographs, columns of `MEMBER` and, where groups are asked for, of `gathered.group_all`.
+        known: of all photographs status, columns of `MEMBER` and, unless no copies are looked for, what
+            `gathered.group_all` takes.
         table: `groups.read_table`'s.
     """
     spark = readable.sparkSession
 
+    here = known.filter(pc.equal(known["status"], "ok")).to_pandas()
+
     def decode(suspects: pd.DataFrame) -> pd.DataFrame:
         log.info(DECODING, len(suspects))
+        if suspects.empty:
+            return pd.DataFrame(columns=["id", "pixel_hash", "thumbnail"])
         found = spark.createDataFrame(_table(suspects, {name: pa.string() for name in ("id", "path", "kind")}))
         whole = fingerprint_all(found, len(suspects), config.input.max_pixels).where("status = 'ok'")
         return whole.select("id", "pixel_hash", "thumbnail").toArrow().to_pandas()
 
-    members = known[[*MEMBER]]
+    members = here[[*MEMBER]]
     if config.split.relabel:
         members = relabel(readable, config.split.relabel).select(*MEMBER).toArrow().to_pandas()
     if config.split.policy == "as_published":
@@ -59,7 +65,7 @@ def divide_gathered(readable: DataFrame, known: pd.DataFrame, table: DataFrame |
         linked = (
             links_of_table(readable, table).toPandas() if table is not None else pd.DataFrame(columns=["id_a", "id_b"])
         )
-        groups = gathered.group_all(known, config.audit.near_copies, decode, linked)
+        groups = gathered.group_all(here, config.audit.near_copies, decode, linked)
     divided = divide(judge(members.merge(groups, on="id"), config.split.policy), scheme_of(config))
     return spark.createDataFrame(_table(divided, DIVIDED)).coalesce(1), take_census(divided)
 

@@ -3,7 +3,6 @@
 import logging
 from typing import Any
 
-import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -66,8 +65,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     # ---- group, judge and split ----
     readable = facts.where("status = 'ok'")
     if few:
-        known_here = known.filter(pc.equal(known["status"], "ok")).to_pandas()
-        splits, census = divide_gathered(readable, known_here, table, config)
+        splits, census = divide_gathered(readable, known, table, config)
     else:
         splits, census = divide_on_executors(readable, total, table, config)
     leave_out(splits, url)
