@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from dermaspark import audit, catalog
 from dermaspark.fingerprint import fingerprint
-from dermaspark.gathered import group_all
+from dermaspark.gathered import NO_LINKS, group_all
 from dermaspark.groups import components
 from dermaspark.photographs import fingerprint_all, read_and_sketch
 from dermaspark.suspects import link_copies
@@ -56,7 +56,7 @@ def test_groups_are_the_audits(spark, find, near, side):
         return whole.join(spark.createDataFrame(suspects[["id"]]), "id").toPandas()
 
     known = sketched.withColumn("number", F.xxhash64("id")).toPandas()
-    here = group_all(known, near, decode, pd.DataFrame(columns=["id_a", "id_b"]))
+    here = group_all(known, near, decode, NO_LINKS)
     assert {tuple(row) for row in here.itertuples(index=False)} == wanted
     assert decoded[0] < len(known)
     linked = 4 + (len(DISGUISES) // 2 if near else 0)
@@ -83,6 +83,6 @@ def test_nor_are_they_where_the_search_is_in_memory(n):
         asked.extend(suspects["id"])
         return pd.DataFrame(columns=["id", "pixel_hash", "thumbnail"])
 
-    found = group_all(known, True, decode, pd.DataFrame(columns=["id_a", "id_b"]))
+    found = group_all(known, True, decode, NO_LINKS)
     assert found["group"].tolist() == found["id"].tolist() == ids
     assert asked == []

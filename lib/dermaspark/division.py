@@ -45,7 +45,6 @@ def divide_gathered(readable: DataFrame, known: pa.Table, table: DataFrame | Non
         table: `groups.read_table`'s.
     """
     spark = readable.sparkSession
-
     here = known.filter(pc.equal(known["status"], "ok")).to_pandas()
 
     def decode(suspects: pd.DataFrame) -> pd.DataFrame:
@@ -62,9 +61,7 @@ def divide_gathered(readable: DataFrame, known: pa.Table, table: DataFrame | Non
     if config.split.policy == "as_published":
         groups = members[["id"]].assign(group=members["id"])
     else:
-        linked = (
-            links_of_table(readable, table).toPandas() if table is not None else pd.DataFrame(columns=["id_a", "id_b"])
-        )
+        linked = gathered.NO_LINKS if table is None else links_of_table(readable, table).toPandas()
         groups = gathered.group_all(here, config.audit.near_copies, decode, linked)
     divided = divide(judge(members.merge(groups, on="id"), config.split.policy), scheme_of(config))
     return spark.createDataFrame(_table(divided, DIVIDED)).coalesce(1), take_census(divided)

@@ -13,6 +13,7 @@ from dermaspark.copies import CHUNK, meet_at_once
 from dermaspark.fingerprint import THUMBNAIL_SIDE
 
 LIMIT = 20_000  # photographs: some 10 kB of memory each
+NO_LINKS = pd.DataFrame(columns=["id_a", "id_b"])
 
 Links = NDArray[np.int64]  # (n, 2), rows of a table
 Decode = Callable[[pd.DataFrame], pd.DataFrame]
