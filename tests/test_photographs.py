@@ -2,8 +2,9 @@
 
 import os
 
+import pyarrow as pa
 import pytest
-from dermaspark.photographs import measure_one
+from dermaspark.photographs import in_chunks, measure_one
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe"])
@@ -23,3 +24,12 @@ def test_a_link_to_a_photograph_is_read_and_one_to_nothing_is_told(tmp_path):
     os.symlink(tmp_path / "nothing", tmp_path / "broken.jpg")
     assert measure_one(f"file://{tmp_path}/link.jpg", "photograph", lambda data: {"n": len(data)}) == ("ok", {"n": 4})
     assert measure_one(f"file://{tmp_path}/broken.jpg", "photograph", lambda data: {})[0] != "ok"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50])
+def test_rows_come_in_chunks_of_one_size_however_they_are_given(size):
+    given = pa.RecordBatch.from_pydict({"n": list(range(50))})
+    batches = [given.slice(start, size) for start in range(0, 50, size)] + [given.slice(0, 0)]
+    chunks = [chunk.column("n").to_pylist() for chunk in in_chunks(batches, rows=8)]
+    assert [len(chunk) for chunk in chunks] == [8] * 6 + [2]
+    assert [n for chunk in chunks for n in chunk] == list(range(50))

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import CLASSES, draw_source, picture
+from dermaspark import writing
 from dermaspark.cleaning import clean
 from dermaspark.dataset import read_manifest
 from dermaspark.errors import UserError
@@ -80,7 +81,8 @@ def test_a_dataset_holds_cleaned_photographs_where_that_is_asked_for(prepared, s
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 8])
-def test_partitions_and_folders_decide_nothing(spark, prepared, dataset, source, tmp_path, partitions):
+def test_partitions_and_folders_decide_nothing(spark, prepared, dataset, source, tmp_path, partitions, monkeypatch):
+    monkeypatch.setattr(writing, "TASKS_A_SLOT", partitions // 2)  # 0: all buckets in one
     moved = tmp_path / "elsewhere" / source.name
     moved.parent.mkdir()
     os.symlink(source, moved)

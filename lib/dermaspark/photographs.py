@@ -58,10 +58,22 @@ def measure_all(found: DataFrame, total: int, types: Mapping[str, str], measure:
 
 
 def in_chunks(batches: Iterable[pa.RecordBatch], rows: int = PHOTOGRAPHS_PER_BATCH) -> Iterator[pa.RecordBatch]:
-    """The same rows, so few at a time that a worker has room for what it makes of them."""
+    """The same rows, so many at a time, however they come, and the rest at the end.
+
+    A worker has room for what it makes of so few, and what BLAS makes of them is the same, to the last bit.
+    """
+    waiting: list[pa.RecordBatch] = []
+    wanted = rows
     for batch in batches:
-        for start in range(0, batch.num_rows, rows):
-            yield batch.slice(start, rows)
+        start = 0
+        while start < batch.num_rows:
+            waiting.append(part := batch.slice(start, wanted))
+            start, wanted = start + part.num_rows, wanted - part.num_rows
+            if not wanted:
+                yield pa.concat_batches(waiting)
+                waiting, wanted = [], rows
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def images_of(column: pa.Array, height: int, width: int) -> NDArray[np.uint8]:

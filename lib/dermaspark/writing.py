@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, fields
-from itertools import accumulate
+from itertools import accumulate, groupby
 from math import ceil
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from dermaspark.sparing import Task, spared
 BYTES_PER_FILE = 32 << 20
 SMALLEST_FILE = 64  # rows; below it, fewer files than FILES_WANTED
 FILES_WANTED = 16  # for each split and copy, so that ranks and executors can share them
+TASKS_A_SLOT = 4  # that write, where there are so many buckets: each costs some 50 ms
+BUCKETS_A_TASK = 8  # at most
 
 ROWS_SCHEMA = "id string, image_id string, source string, label int, group string, image binary"
 FILE = ("split", "copy", "bucket")  # what decides the file that a row is in
@@ -54,7 +57,7 @@ def bucket_count(rows: int, row_bytes: int) -> int:
 def place_rows(
     rows: DataFrame, classes: list[str], counts: dict[str, int], columns: list[str], config: Config
 ) -> DataFrame:
-    """The photographs' rows, a partition for each split and bucket, in an order that the data alone decides.
+    """The photographs' rows: partitions of whole buckets, one after the other, in an order that the data alone decides.
 
     Columns: those of `OWN_COLUMNS` that one row a photograph has, and the groups table's `columns`.
     """
@@ -67,10 +70,12 @@ def place_rows(
         # The upper 32 bits of `order` times the number of buckets: equal shares, in whole numbers.
         F.shiftright(F.shiftright("order", 31) * looked_up(buckets, F.col("split")), 32).cast("int").alias("bucket"),
     )
-    # Buckets numbered over all splits: a partition for each.
+    # Buckets numbered over all splits.
     before = dict(zip(buckets, accumulate(buckets.values(), initial=0), strict=False))
     number = looked_up(before, F.col("split")) + F.col("bucket")
-    return placed.repartitionById(sum(buckets.values()), number).sortWithinPartitions("order")
+    every, slots = sum(buckets.values()), rows.sparkSession.sparkContext.defaultParallelism
+    tasks = min(every, max(TASKS_A_SLOT * slots, ceil(every / BUCKETS_A_TASK)))
+    return placed.repartitionById(tasks, number % tasks).sortWithinPartitions("split", "bucket", "order")
 
 
 def expand_rows(placed: DataFrame, expand: Task[pa.RecordBatch], columns: list[str]) -> DataFrame:
@@ -83,7 +88,8 @@ def write_rows(rows: DataFrame, make: Task[pa.RecordBatch], url: str) -> list[Da
     """Write what `make` gives for each partition of `rows` to the dataset at `url`; the files, in a fixed order.
 
     A file for each split, copy and bucket, by the worker that made its rows: pixels stay out of the JVM. A partition
-    holds all rows of its files, so a task that is run again writes the same again.
+    holds all rows of its files, so a task that is run again writes the same again; `make` is given one bucket at a
+    time, so that how many of them are in a partition decides nothing.
 
     Args:
         rows: in partitions as `place_rows` lays them out.
@@ -91,23 +97,42 @@ def write_rows(rows: DataFrame, make: Task[pa.RecordBatch], url: str) -> list[Da
     """
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        files: dict[Key, RowFile] = {}
         try:
-            with ExitStack() as opened:
-                for batch in make(batches):
-                    for key, part in by_file(batch):
-                        if key not in files:
-                            kept = [field for field in batch.schema if field.name not in (*FILE, "order")]
-                            files[key] = opened.enter_context(row_file(url, *key, pa.schema(kept)))
-                        files[key].add(part)
+            files = [file for bucket in by_bucket(batches) for file in write_bucket(make(bucket))]
         except OSError as error:
             raise UserError(f"output.path={url}: can't be written ({error.strerror or error})") from error
         if files:
-            yield pa.RecordBatch.from_pylist([asdict(file.described) for file in files.values()])
+            yield pa.RecordBatch.from_pylist([asdict(file.described) for file in files])
+
+    def write_bucket(batches: Iterable[pa.RecordBatch]) -> list[RowFile]:
+        files: dict[Key, RowFile] = {}
+        with ExitStack() as opened:
+            for batch in batches:
+                for key, part in by_file(batch):
+                    if key not in files:
+                        kept = [field for field in batch.schema if field.name not in (*FILE, "order")]
+                        files[key] = opened.enter_context(row_file(url, *key, pa.schema(kept)))
+                    files[key].add(part)
+        return [*files.values()]
 
     schema = ", ".join(f"{field.name} {SQL_TYPES[field.type]}" for field in fields(DataFile))
     written = [DataFile(**row.asDict()) for row in rows.mapInArrow(spared(write), schema).collect()]
     return sorted(written, key=lambda file: (SPLITS.index(file.split), file.copy, file.bucket))
+
+
+def by_bucket(batches: Iterable[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The rows of each bucket, which stand together: batches, gone through before the next bucket is asked for."""
+
+    def parts() -> Iterator[tuple[Any, pa.RecordBatch]]:
+        for batch in batches:
+            start = 0
+            places = zip(batch.column("split").to_pylist(), batch.column("bucket").to_pylist(), strict=True)
+            for place, rows in groupby(places):
+                yield place, batch.slice(start, length := len([*rows]))
+                start += length
+
+    for _, bucket in groupby(parts(), itemgetter(0)):
+        yield (part for _, part in bucket)
 
 
 def by_file(batch: pa.RecordBatch) -> Iterator[tuple[Key, pa.RecordBatch]]:
