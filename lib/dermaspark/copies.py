@@ -1,5 +1,6 @@
 """Copies among photographs, found in Spark: files and pixels that are the same, and copies in disguise."""
 
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def meet_at_once(thumbnails: NDArray[np.uint8], number: NDArray[np.int64]) -> ND
         number: int64 (n,), different ones.
     """
     starts = range(0, max(1, len(thumbnails)), IN_CACHE)
-    with ThreadPoolExecutor() as threads:  # numpy lets other threads run
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # numpy lets other threads run
         parts = list(threads.map(file_under_keys, [thumbnails[start : start + IN_CACHE] for start in starts]))
     photograph = np.concatenate([start + part.photograph for start, part in zip(starts, parts, strict=True)])
     key, signature, whole = (

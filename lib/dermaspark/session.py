@@ -19,6 +19,11 @@ BARRIER_CHECK = {
     "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",
     "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "3",
 }
+# Rows have pixels: few at a time are kept or sent to Python, so that memory does not grow with their number.
+ROWS_AT_A_TIME = {
+    "spark.sql.inMemoryColumnarStorage.batchSize": "128",
+    "spark.sql.execution.arrow.maxBytesPerBatch": "4m",
+}
 # The heavy work is in Python: plans made anew between stages, and code compiled for them, cost more than they save.
 # So does describing each plan in full to the event log: a fifth of what the small steps of preprocessing take the JVM.
 ONE_MACHINE = {
@@ -38,7 +43,7 @@ def spark_session(name: str, log_level: str) -> Iterator[SparkSession]:
     """
     SparkContext._ensure_initialized()  # a SparkConf made before the JVM does not know what spark-submit was told
     conf = SparkConf()
-    defaults = {"spark.app.name": name, "spark.ui.enabled": "false", **BARRIER_CHECK}
+    defaults = {"spark.app.name": name, "spark.ui.enabled": "false", **BARRIER_CHECK, **ROWS_AT_A_TIME}
     defaults["spark.sql.session.timeZone"] = "UTC"
     # A task's stack trace reaches the driver as an exception and is told in a line; Spark's log repeats it.
     defaults["spark.log.level"] = "WARN" if log_level == "debug" else "OFF"

@@ -23,11 +23,11 @@ from dermaspark.photographs import in_chunks
 from dermaspark.row_file import RowFile, row_file
 from dermaspark.sparing import Task, spared
 
-BYTES_PER_FILE = 32 << 20
+BYTES_PER_FILE = 16 << 20  # a bucket is sorted in memory, and fetched as a whole
 SMALLEST_FILE = 64  # rows; below it, fewer files than FILES_WANTED
 FILES_WANTED = 16  # for each split and copy, so that ranks and executors can share them
 TASKS_A_SLOT = 4  # that write, where there are so many buckets: each costs some 50 ms
-BUCKETS_A_TASK = 8  # at most
+BYTES_A_TASK = 8 << 20  # of photographs, at most, but for a bucket that is larger: Spark sorts them in memory
 
 ROWS_SCHEMA = "id string, image_id string, source string, label int, group string, image binary"
 FILE = ("split", "copy", "bucket")  # what decides the file that a row is in
@@ -73,8 +73,9 @@ def place_rows(
     # Buckets numbered over all splits.
     before = dict(zip(buckets, accumulate(buckets.values(), initial=0), strict=False))
     number = looked_up(before, F.col("split")) + F.col("bucket")
-    every, slots = sum(buckets.values()), rows.sparkSession.sparkContext.defaultParallelism
-    tasks = min(every, max(TASKS_A_SLOT * slots, ceil(every / BUCKETS_A_TASK)))
+    slots = rows.sparkSession.sparkContext.defaultParallelism
+    enough = max(TASKS_A_SLOT * slots, ceil(sum(counts.values()) * row_bytes / BYTES_A_TASK))
+    tasks = min(sum(buckets.values()), enough)
     return placed.repartitionById(tasks, number % tasks).sortWithinPartitions("split", "bucket", "order")
 
 
