@@ -27,9 +27,13 @@ Role = Callable[[Arguments], Unit]
 
 
 def prepare(given: Arguments) -> Unit:
-    """jobs/preprocess.py's work, photographs to a finished dataset, in a session that stands."""
-    from dermaspark import preparation
+    """jobs/preprocess.py's work, photographs to a finished dataset, in a session that stands.
 
+    More than `gathered` photographs, where that is given, are divided on executors.
+    """
+    from dermaspark import gathered, preparation
+
+    gathered.LIMIT = given.get("gathered", gathered.LIMIT)
     if given["cores"] == 1:  # the JVM and Spark's Python workers share it
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     spark = session(given["cores"])
