@@ -144,7 +144,7 @@ def page(document: Mapping[str, Any]) -> str:
     if hours := model.get("preprocessing_hours"):
         count = settings["photographs"]
         lines += ["", f"Hours of preprocessing (600x450, eight copies), by cores, at the rate of a run of {count:,}"]
-        lines += ["photographs that were divided on executors, as more than 20,000 are. What any run costs at first"]
+        lines += ["photographs that were divided on executors, as more than 12,000 are. What any run costs at first"]
         lines += ["is in that rate, so these hours are an upper bound:", ""]
         lines += ["| photographs | " + " | ".join(f"{c:,}" for c in CORES) + " |", "|---|" + "---|" * len(CORES)]
         for n, row in hours.items():

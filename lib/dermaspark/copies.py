@@ -99,16 +99,29 @@ def meet_at_once(thumbnails: NDArray[np.uint8], number: NDArray[np.int64]) -> ND
     starts = range(0, max(1, len(thumbnails)), IN_CACHE)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # numpy lets other threads run
         parts = list(threads.map(file_under_keys, [thumbnails[start : start + IN_CACHE] for start in starts]))
-    photograph = np.concatenate([start + part.photograph for start, part in zip(starts, parts, strict=True)])
-    key, signature, whole = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("key", "signature", "whole")
+    # A fiftieth of the keys has two photographs: the others' rows need no sorting, nor memory for it.
+    keys = np.sort(np.concatenate([part.key for part in parts]))
+    shared = np.unique(keys[1:][keys[1:] == keys[:-1]])
+    kept = [_in_sorted(shared, part.key) for part in parts]
+    filed = np.concatenate(
+        [number[start + part.photograph[rows]] for start, part, rows in zip(starts, parts, kept, strict=True)]
     )
-    order = np.lexsort((number[photograph], signature, key))
-    filed = number[photograph[order]]
-    pairs = np.stack(_neighbours(filed, key[order], signature[order], whole[order], start=0), axis=1)
+    key, signature, whole = (
+        np.concatenate([getattr(part, name)[rows] for part, rows in zip(parts, kept, strict=True)])
+        for name in ("key", "signature", "whole")
+    )
+    order = np.lexsort((filed, signature, key))
+    pairs = np.stack(_neighbours(filed[order], key[order], signature[order], whole[order], start=0), axis=1)
     by_number = number.argsort()
     found: NDArray[np.int64] = by_number[np.searchsorted(number, pairs, sorter=by_number)]
     return found
+
+
+def _in_sorted(values: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of `wanted` are among `values`, sorted ones."""
+    place = np.searchsorted(values, wanted)
+    found: NDArray[np.bool_] = np.append(values, 0)[place] == wanted
+    return found & (place < len(values))
 
 
 def laid_side_by_side(met: DataFrame, photographs: DataFrame) -> DataFrame:
