@@ -12,7 +12,7 @@ from dermaspark.alignment import Likeness, compare
 from dermaspark.copies import CHUNK, meet_at_once
 from dermaspark.fingerprint import THUMBNAIL_SIDE
 
-LIMIT = 12_000  # photographs, HAM10000 and some more: 8 kB of memory each
+LIMIT = 12_000  # photographs, HAM10000 and some more: 10 to 13 kB of memory each
 NO_LINKS = pd.DataFrame(columns=["id_a", "id_b"])
 
 Links = NDArray[np.int64]  # (n, 2), rows of a table
