@@ -26,7 +26,7 @@ CORES = 2
 EXCHANGES = (4 << 10, 4 << 20, 32 << 20)  # bytes, to fit latency and bandwidth
 EXCHANGE_ROUNDS = 10
 START_RUNS = 2  # of each launcher
-GATHERED = 1000  # photographs, so few that they are divided on executors, as more than `gathered.LIMIT` are
+GATHERED = 1000  # photographs, instead of `gathered.LIMIT`: more are divided on executors
 WARM_UP = 2  # units of work of a JVM, after which it has compiled what it goes through often
 
 Sides = dict[str, tuple[str, dict[str, Any], dict[str, Any]]]  # role, arguments, how it is started
@@ -99,7 +99,7 @@ def make_datasets(bench: Bench) -> None:
 
 def preprocess(bench: Bench) -> None:
     def ours(cores: int, copies: int, **more: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        output = bench.folder / f"prepared-{cores}-{copies}-{len(more)}"
+        output = bench.folder / f"prepared-{cores}-{copies}{''.join(more)}"
         arguments = _preparing(bench, bench.configs[0], cores, [f"augment.copies={copies}"], output)
         return "prepare", {**arguments, **more}, {"warm_up": WARM_UP}
 
@@ -111,7 +111,7 @@ def preprocess(bench: Bench) -> None:
         "preprocess",
         {
             "two cores": ours(CORES, COPIES),
-            "two cores, as more photographs are": ours(CORES, COPIES, gathered=GATHERED),
+            "two cores, divided on executors": ours(CORES, COPIES, gathered=GATHERED),
             "one core": ours(1, COPIES),
             "bare loop": bare("bare", COPIES),
             "naive": bare("student", COPIES),
@@ -125,7 +125,7 @@ def preprocess(bench: Bench) -> None:
     )
     bench.keep("preprocess_vs_naive", ratio(turns, "two cores", "naive") / CORES)
     bench.keep("preprocess_two_cores_vs_one", ratio(turns, "two cores", "one core"))
-    bench.constants["preprocess_rate_a_core"] = rate(turns["two cores, as more photographs are"]) / CORES
+    bench.constants["preprocess_rate_a_core"] = rate(turns["two cores, divided on executors"]) / CORES
 
 
 def stream(bench: Bench) -> None:

@@ -151,7 +151,7 @@ _CONFIRMED = "id_a string, id_b string, pairs long, correlation float, residual 
 def _file(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Each photograph under its keys: _FILED."""
     for chunk in _chunks(batches):
-        filed = file_under_keys(_thumbnails(chunk.column("thumbnail")))
+        filed = file_under_keys(thumbnails_of(chunk.column("thumbnail").to_pylist()))
         number = chunk.column("number").to_numpy()[filed.photograph]
         columns = {"number": number, "key": filed.key, "signature": filed.signature, "whole": filed.whole}
         yield pa.RecordBatch.from_pydict(columns)
@@ -221,7 +221,9 @@ def may_be_copies(pairs: DataFrame) -> DataFrame:
 
 
 def _compare(pairs: pa.RecordBatch) -> Likeness:
-    return compare(_thumbnails(pairs.column("thumbnail_a")), _thumbnails(pairs.column("thumbnail_b")))
+    return compare(
+        thumbnails_of(pairs.column("thumbnail_a").to_pylist()), thumbnails_of(pairs.column("thumbnail_b").to_pylist())
+    )
 
 
 def _confirm(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -240,6 +242,6 @@ def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield batch.slice(start, CHUNK)
 
 
-def _thumbnails(column: pa.Array) -> NDArray[np.uint8]:
-    """uint8 (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE) of a binary column."""
-    return np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+def thumbnails_of(values: Iterable[bytes]) -> NDArray[np.uint8]:
+    """uint8 (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE) of the values of a binary column."""
+    return np.frombuffer(b"".join(values), np.uint8).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)

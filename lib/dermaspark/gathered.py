@@ -5,12 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from dermaspark.alignment import Likeness, compare
-from dermaspark.copies import CHUNK, meet_at_once
-from dermaspark.fingerprint import THUMBNAIL_SIDE
+from dermaspark.copies import CHUNK, meet_at_once, thumbnails_of
+from dermaspark.groups import first_joined
 
 LIMIT = 12_000  # photographs, HAM10000 and some more: 10 to 13 kB of memory each
 NO_LINKS = pd.DataFrame(columns=["id_a", "id_b"])
@@ -33,7 +31,7 @@ def group_all(known: pd.DataFrame, near: bool, decode: Decode, linked: pd.DataFr
     files = known.drop_duplicates("byte_hash")
     alike = np.empty((0, 2), np.int64)
     if near:
-        met = meet_at_once(_stacked(files["sketch"]), files["number"].to_numpy())
+        met = meet_at_once(thumbnails_of(files["sketch"]), files["number"].to_numpy())
         alike = files.index.to_numpy()[met]
         alike = alike[_likeness(files["sketch"], alike, lambda found: found.may_be_copy)]
     of_one_sketch = files.duplicated(["size", "sketch"], keep=False)
@@ -45,7 +43,8 @@ def group_all(known: pd.DataFrame, near: bool, decode: Decode, linked: pd.DataFr
     near_copies = alike[_likeness(whole["thumbnail"], alike, lambda found: found.is_copy)]
     given = np.stack([ids.get_indexer(linked["id_a"]), ids.get_indexer(linked["id_b"])], axis=1)
     links = [_to_the_first(known["byte_hash"]), _to_the_first(whole["pixel_hash"]), near_copies, given]
-    return pd.DataFrame({"id": ids, "group": ids[_smallest_joined(np.concatenate(links), len(ids))]})
+    low, high = np.concatenate(links).T
+    return pd.DataFrame({"id": ids, "group": ids[first_joined(low, high, len(ids))]})
 
 
 def _likeness(
@@ -54,26 +53,12 @@ def _likeness(
     """Which pairs, of the index of `pictures`, are so alike that they meet `criterion`."""
     found = np.zeros(len(pairs), bool)
     for start in range(0, len(pairs), CHUNK):
-        first, second = (_stacked(pictures.loc[side]) for side in pairs[start : start + CHUNK].T)
+        first, second = (thumbnails_of(pictures.loc[side]) for side in pairs[start : start + CHUNK].T)
         found[start : start + CHUNK] = criterion(compare(first, second))
     return found
-
-
-def _stacked(pictures: "pd.Series[bytes]") -> NDArray[np.uint8]:
-    """uint8 (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE)."""
-    return np.frombuffer(b"".join(pictures), np.uint8).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
 
 
 def _to_the_first(values: "pd.Series[str]") -> Links:
     """Each row of a value with the first row of the same value."""
     rows = values.index.to_series()
     return np.stack([rows.groupby(values.to_numpy()).transform("min"), rows], axis=1)
-
-
-def _smallest_joined(links: Links, rows: int) -> NDArray[np.int64]:
-    """Of each row the first that it is joined with, in any number of steps, or itself."""
-    graph = coo_array((np.ones(len(links), np.int8), links.T), (rows, rows))
-    _, component = connected_components(graph, directed=False)
-    _, first = np.unique(component, return_index=True)
-    smallest: NDArray[np.int64] = first[component]
-    return smallest

@@ -8,6 +8,7 @@ from functools import reduce
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -132,11 +133,17 @@ def _join_up(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     ids = pc.unique(pa.chunked_array([*links["low"].chunks, *links["high"].chunks], pa.string()))
     ids = ids.take(pc.sort_indices(ids))  # by their bytes, as Spark does
     low, high = (pc.index_in(links[name], ids).to_numpy() for name in ("low", "high"))
-    graph = coo_array((np.ones(len(low), np.int8), (low, high)), (len(ids), len(ids)))
-    _, component = connected_components(graph, directed=False)
-    _, first, of = np.unique(component, return_index=True, return_inverse=True)
-    named = pa.table([ids.take(first[of]), ids], _LINKS)
+    named = pa.table([ids.take(first_joined(low, high, len(ids))), ids], _LINKS)
     yield from named.filter(pc.less(named["low"], named["high"])).to_batches()
+
+
+def first_joined(low: NDArray[np.int64], high: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """The first of `n` that each is joined with by the links (low, high), in any number of steps, or itself."""
+    graph = coo_array((np.ones(len(low), np.int8), (low, high)), (n, n))
+    _, component = connected_components(graph, directed=False)
+    _, first = np.unique(component, return_index=True)
+    smallest: NDArray[np.int64] = first[component]
+    return smallest
 
 
 _LINKS = pa.schema([("low", pa.string()), ("high", pa.string())])

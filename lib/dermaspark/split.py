@@ -59,7 +59,7 @@ def divide(judged: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
     """
     kept = judged[judged["reason"].isna()]
     parts = [assign(of_stratum, scheme) for _, of_stratum in kept.groupby("stratum")]
-    assigned = pd.concat([_NONE, *parts])
+    assigned = pd.concat([_NOBODY, *parts])
     divided = judged.merge(assigned, "left", on="id")
     not_in_folds = divided["reason"].isna() & divided["split"].isna()
     return divided.assign(reason=divided["reason"].mask(not_in_folds, NOT_IN_FOLDS))
@@ -86,9 +86,7 @@ def assign(photographs: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
     held_back = deal(groups[training], [1 - scheme.validation, scheme.validation], scheme.seed, "validation")
     split[training[held_back == 1]] = "val"
     order = [hash64(scheme.seed, "order", key) for key in photographs["id"]]
-    return pd.DataFrame(
-        {"id": photographs["id"].to_numpy(), "split": split, "order": pd.array(order, "Int64")},
-    )
+    return pd.DataFrame({"id": photographs["id"].to_numpy(), "split": split, "order": pd.array(order, "Int64")})
 
 
-_NONE = pd.DataFrame({"id": [], "split": [], "order": pd.array([], "Int64")}).astype({"id": object, "split": object})
+_NOBODY = pd.DataFrame({"id": [], "split": [], "order": pd.array([], "Int64")}).astype({"id": object, "split": object})
