@@ -23,6 +23,7 @@ BARRIER_CHECK = {
 ROWS_AT_A_TIME = {
     "spark.sql.inMemoryColumnarStorage.batchSize": "128",
     "spark.sql.execution.arrow.maxBytesPerBatch": "4m",
+    "spark.buffer.pageSize": "4m",  # what each sort and aggregation takes to start with: Spark's own is 32 MB of 1 GB
 }
 # The heavy work is in Python: plans made anew between stages, and code compiled for them, cost more than they save.
 # So does describing each plan in full to the event log: a fifth of what the small steps of preprocessing take the JVM.
