@@ -20,8 +20,7 @@ from dermaspark.sparing import spared
 
 MAX_DISTANCE = 5  # bits in which the signatures of a photograph and its copy may differ, of 53
 NEIGHBOURS = 64  # rows of one key that a row is compared with
-CHUNK = 256  # photographs or pairs in memory at a time, in each Python worker
-IN_CACHE = 64  # photographs whose moments a core's cache holds
+CHUNK = 64  # photographs or pairs at a time: so many that what is made of them stays in a core's cache
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,9 @@ def meet_at_once(thumbnails: NDArray[np.uint8], number: NDArray[np.int64]) -> ND
         thumbnails: uint8 (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE).
         number: int64 (n,), different ones.
     """
-    starts = range(0, max(1, len(thumbnails)), IN_CACHE)
+    starts = range(0, max(1, len(thumbnails)), CHUNK)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # numpy lets other threads run
-        parts = list(threads.map(file_under_keys, [thumbnails[start : start + IN_CACHE] for start in starts]))
+        parts = list(threads.map(file_under_keys, [thumbnails[start : start + CHUNK] for start in starts]))
     # A fiftieth of the keys has two photographs: the others' rows need no sorting, nor memory for it.
     keys = np.sort(np.concatenate([part.key for part in parts]))
     shared = np.unique(keys[1:][keys[1:] == keys[:-1]])
