@@ -1,7 +1,7 @@
 """Owns what the roles of the benchmark are given, and what they make of it: a configuration, a session, a rank."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ IDLE_SECONDS = "100000"  # a side that stands still must not be taken for dead
 Arguments = dict[str, Any]
 Unit = Callable[[], float]
 
-_open: list[Any] = []  # sessions, so that they are not stopped
+_open: list[Any] = []  # sessions' contexts, so that they are not stopped
+_sessions: list[tuple[Any, int]] = []  # and their cores
 
 
 def configuration(given: Arguments) -> Any:
@@ -32,7 +33,20 @@ def session(cores: int) -> Any:
     _open.append(context)
     spark = context.__enter__()
     spark.range(cores * 4).repartition(cores).count()
+    _sessions.append((spark, cores))
     return spark
+
+
+def wake_workers() -> None:
+    """Have this process' sessions, if any, start their Python workers again: Spark ends them after an idle minute."""
+
+    def import_all(batches: Iterable[Any]) -> Iterator[Any]:
+        import dermaspark.preparation  # noqa: F401 - what its tasks import
+
+        yield from batches
+
+    for spark, cores in _sessions:
+        spark.range(0, cores, 1, cores).mapInArrow(import_all, "id long").count()
 
 
 def one_rank(given: Arguments) -> Any:

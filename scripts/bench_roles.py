@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bench_given import IDLE_SECONDS, Arguments, Unit, configuration, one_rank, session
+from bench_given import IDLE_SECONDS, Arguments, Unit, configuration, one_rank, session, wake_workers
 from bench_rivals import bare, fit, predict, pyarrow, student
 from bench_sides import serve, timed
 from dermaspark.dataset import DataFile
@@ -171,7 +171,7 @@ def ranks(given: Arguments, address: str) -> None:
 
 def _serve_rank(given: Arguments, address: str) -> None:
     os.environ["HOROVOD_GLOO_TIMEOUT_SECONDS"] = IDLE_SECONDS
-    serve(address, timed(ROLES[given["role"]](given)))
+    serve(address, timed(ROLES[given["role"]](given), wake_workers))
 
 
 ROLES: dict[str, Role] = {
@@ -185,7 +185,7 @@ def main() -> None:
     if role == "ranks":
         ranks(given, address)
     else:
-        serve(address, timed(ROLES[role](given)))
+        serve(address, timed(ROLES[role](given), wake_workers))
 
 
 if __name__ == "__main__":

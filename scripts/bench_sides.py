@@ -168,10 +168,14 @@ def serve(address: str, work: Work) -> None:
             connection.send_bytes(json.dumps(work(units)).encode())
 
 
-def timed(step: Callable[[], float]) -> Work:
-    """A side whose unit of work is one call of `step`, which tells how many things it did."""
+def timed(step: Callable[[], float], get_ready: Callable[[], None]) -> Work:
+    """A side whose unit of work is one call of `step`, which tells how many things it did.
+
+    `get_ready` is called before the clock starts: a side has stood still since its last turn.
+    """
 
     def work(units: int) -> tuple[float, float]:
+        get_ready()
         start = time.perf_counter()
         things = float(sum(step() for _ in range(units)))
         return things, time.perf_counter() - start
