@@ -13,8 +13,7 @@ IDLE_SECONDS = "100000"  # a side that stands still must not be taken for dead
 Arguments = dict[str, Any]
 Unit = Callable[[], float]
 
-_open: list[Any] = []  # sessions' contexts, so that they are not stopped
-_sessions: list[tuple[Any, int]] = []  # and their cores
+_open: list[tuple[Any, Any]] = []  # sessions, and their contexts, so that they are not stopped
 
 
 def configuration(given: Arguments) -> Any:
@@ -30,10 +29,9 @@ def session(cores: int) -> Any:
     conf = f"--conf spark.network.timeout={IDLE_SECONDS}s"
     os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[{cores}] --driver-memory 1g {conf} pyspark-shell"
     context = spark_session("dermaspark bench", "info")
-    _open.append(context)
     spark = context.__enter__()
+    _open.append((spark, context))
     spark.range(cores * 4).repartition(cores).count()
-    _sessions.append((spark, cores))
     return spark
 
 
@@ -45,8 +43,8 @@ def wake_workers() -> None:
 
         yield from batches
 
-    for spark, cores in _sessions:
-        spark.range(0, cores, 1, cores).mapInArrow(import_all, "id long").count()
+    for spark, _ in _open:
+        spark.range(spark.sparkContext.defaultParallelism).mapInArrow(import_all, "id long").count()
 
 
 def one_rank(given: Arguments) -> Any:

@@ -61,11 +61,11 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
         facts = spark.createDataFrame(known.select([*found.columns, "status"])).coalesce(1)
     else:
         facts = measured.persist(StorageLevel.DISK_ONLY)
-    unreadable = count_unreadable(facts, total, config.input.max_bad_fraction)
-    readable = facts.where("status = 'ok'")
+    readable, bad = facts.where("status = 'ok'"), facts.where("status != 'ok'")
+    unreadable = count_unreadable(bad, total, config.input.max_bad_fraction)
     # Small steps of Spark that nothing waits for, beside the others: in a row they took a twentieth of the time.
     with ThreadPoolExecutor(1) as beside:
-        tables = [beside.submit(set_aside, facts, url)]
+        tables = [beside.submit(set_aside, bad, url)]
         by_source = beside.submit(source_and_class, readable, table)
 
         # ---- group, judge and split ----
@@ -149,9 +149,8 @@ def read_groups(spark: SparkSession, paths: Any) -> DataFrame | None:
     return table.persist(StorageLevel.DISK_ONLY)
 
 
-def count_unreadable(photographs: DataFrame, total: int, max_bad_fraction: float) -> int:
+def count_unreadable(bad: DataFrame, total: int, max_bad_fraction: float) -> int:
     """How many photographs can't be read; UserError where they are too many."""
-    bad = photographs.where("status != 'ok'")
     [row] = bad.agg(F.count("*").alias("n"), F.min(F.struct("id", "path", "status")).alias("first")).collect()
     n, first = int(row["n"]), row["first"]
     if first:
@@ -164,9 +163,8 @@ def count_unreadable(photographs: DataFrame, total: int, max_bad_fraction: float
     return n
 
 
-def set_aside(photographs: DataFrame, url: str) -> None:
+def set_aside(bad: DataFrame, url: str) -> None:
     """Write the table of unreadable photographs."""
-    bad = photographs.where("status != 'ok'")
     bad = bad.select("id", "path", "source", "given_split", "class_name", F.col("status").alias("reason"))
     bad.repartition(1).sort("id").write.parquet(storage.join(url, UNREADABLE))
 
