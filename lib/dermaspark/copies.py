@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
+from threadpoolctl import threadpool_limits
 
 from dermaspark.alignment import Likeness, compare
 from dermaspark.fingerprint import THUMBNAIL_SIDE
@@ -96,7 +97,8 @@ def meet_at_once(thumbnails: NDArray[np.uint8], number: NDArray[np.int64]) -> ND
         number: int64 (n,), different ones.
     """
     starts = range(0, max(1, len(thumbnails)), CHUNK)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # numpy lets other threads run
+    # numpy lets other threads run; BLAS with threads of its own beside them takes the cores twice the time.
+    with threadpool_limits(1), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         parts = list(threads.map(file_under_keys, [thumbnails[start : start + CHUNK] for start in starts]))
     # A fiftieth of the keys has two photographs: the others' rows need no sorting, nor memory for it.
     keys = np.sort(np.concatenate([part.key for part in parts]))
