@@ -13,7 +13,7 @@ COLUMN = "image"
 
 
 def read_without_pixels(url: str) -> tuple[NDArray[np.uint8], str]:
-    """A Parquet file, uint8 (bytes,), with zeros for the pages of `COLUMN`; SHA-256 of all its other bytes, in hex.
+    """A Parquet file, uint8 (bytes,), its pages of `COLUMN` left as they come; SHA-256 of all other bytes, in hex.
 
     The footer, which says where these pages are, is among the other bytes. Raises ValueError or OSError for what is
     no Parquet file.
@@ -21,7 +21,7 @@ def read_without_pixels(url: str) -> tuple[NDArray[np.uint8], str]:
     fs, path = locate(url)
     with fs.open(path, "rb") as file:
         footer = pq.read_metadata(file)
-        data = np.zeros(file.seek(0, 2), np.uint8)  # the system gives pages that nobody touches no memory
+        data = np.empty(file.seek(0, 2), np.uint8)  # zeros for the pixels would take a fourth of the time
         digest = hashlib.sha256()
         for start, end in _around(footer, len(data)):
             stretch = data.data[start:end]
