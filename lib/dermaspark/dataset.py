@@ -120,7 +120,7 @@ def check_content(url: str, file: DataFile) -> None:
 
 
 def read_checked(url: str, file: DataFile, pixels: bool) -> Any:
-    """The bytes of a file of the dataset at `url`, as a buffer; of its pixels nothing is there unless `pixels`.
+    """The bytes of a file of the dataset at `url`, as a buffer; in place of its pixels anything, unless `pixels`.
 
     Raises UserError where what is read is not what the manifest names.
     """

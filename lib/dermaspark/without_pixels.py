@@ -13,7 +13,7 @@ COLUMN = "image"
 
 
 def read_without_pixels(url: str) -> tuple[NDArray[np.uint8], str]:
-    """A Parquet file, uint8 (bytes,), its pages of `COLUMN` left as they come; SHA-256 of all other bytes, in hex.
+    """A Parquet file, uint8 (bytes,), anything in place of `COLUMN`'s pages; SHA-256 of all other bytes, in hex.
 
     The footer, which says where these pages are, is among the other bytes. Raises ValueError or OSError for what is
     no Parquet file.
