@@ -126,8 +126,7 @@ def score(given: Arguments) -> Unit:
     document = bundle.read_document(model)
 
     def unit() -> float:
-        scored = scoring.score_dataset(spark, model, document, url, manifest)
-        scored.write.mode("overwrite").parquet(given["output"])
+        scoring.score_dataset(spark, model, document, url, manifest, f"file://{given['output']}")
         return sum(file.rows for file in manifest.files)
 
     return unit

@@ -183,6 +183,6 @@ def test_nor_is_it_scored(spark, dataset, tmp_path, damage):
     manifest = replace(whole, files=damaged)  # of several files a task that has a whole one would fail on the bundle
     document = {"classes": manifest.classes, "reads": "image"}
     with pytest.raises(PySparkException) as raised:
-        score_dataset(spark, "file:///no/bundle", document, f"file://{copy}", manifest).collect()
+        score_dataset(spark, "file:///no/bundle", document, f"file://{copy}", manifest, f"file://{tmp_path}/scored")
     told = RAISED_IN_A_TASK.search(str(raised.value))
     assert told and re.match(r".*\.parquet: (is not the file|is missing|has \d+ bytes)", told[1])

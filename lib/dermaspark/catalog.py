@@ -97,6 +97,12 @@ def find(spark: SparkSession, folders: list[ClassFolder]) -> DataFrame:
     return table.repartition(tasks).mapInPandas(spared(list_folders), SCHEMA)
 
 
+def path_of(key: str, named: dict[str, str]) -> str:
+    """The full URL of the photograph that `find` gave this id in these `sources`."""
+    source, slash, below = key.partition("/")
+    return named[source] + slash + below
+
+
 def class_names(counts: dict[tuple[str, str], int]) -> list[str]:
     """The classes in order: every class with training photographs, sorted by name.
 

@@ -4,8 +4,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
 from dermaspark import bundle, catalog, dataset, evaluation, scoring, storage
 from dermaspark.census import grouped_by
@@ -40,14 +39,13 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
         run_fold(spark, fold_config(config, folds, fold, url))
     parts = [fold_config(config, folds, fold, url) for fold in range(folds)]
     manifests = [dataset.read_manifest(part.data.path) for part in parts]
-    models = [part.model.path for part in parts]
-    storage.remove(storage.join(url, evaluation.PREDICTIONS))
-    for model_url, manifest in zip(models, manifests, strict=True):
-        scored = score_fold(spark, model_url, manifest)
-        scored.write.mode("append").parquet(storage.join(url, evaluation.PREDICTIONS))
-    predictions = spark.read.parquet(storage.literal(storage.join(url, evaluation.PREDICTIONS)))
+    predictions_url = storage.join(url, evaluation.PREDICTIONS)
+    storage.remove(predictions_url)
+    for part, manifest in zip(parts, manifests, strict=True):
+        score_fold(spark, part, manifest, predictions_url)
+    predictions = spark.read.parquet(storage.literal(predictions_url))
     evaluation.check_counts(predictions, sum(manifest.counts["test"] for manifest in manifests), url)
-    first, document = manifests[0], bundle.read_document(models[0])
+    first, document = manifests[0], bundle.read_document(parts[0].model.path)
     n = {name: sum(manifest.class_counts["train"].get(name, 0) for manifest in manifests) for name in first.classes}
     protocol = {name: value for name, value in first.protocol.items() if name != "fold"}
     return evaluation.report_on(
@@ -132,9 +130,8 @@ def _compare(url: str, *settings: tuple[str, Any, Any]) -> None:
             )
 
 
-def score_fold(spark: SparkSession, model_url: str, manifest: dataset.Manifest) -> DataFrame:
-    """Predictions for the photographs that the fold held back."""
-    held_back = replace(manifest, files=manifest.of("test"))
-    data_url = model_url.removesuffix("model") + "dataset"
-    scored = scoring.score_dataset(spark, model_url, bundle.read_document(model_url), data_url, held_back)
-    return scored.where("split = 'test' and status = 'ok'").withColumn("split", F.lit(OUT_OF_FOLD))
+def score_fold(spark: SparkSession, config: Config, manifest: dataset.Manifest, to: str) -> None:
+    """Write predictions for the photographs that a fold of `config` held back."""
+    held_back = replace(manifest, files=[replace(file, split=OUT_OF_FOLD) for file in manifest.of("test")])
+    document = bundle.read_document(config.model.path)
+    scoring.score_dataset(spark, config.model.path, document, config.data.path, held_back, to)

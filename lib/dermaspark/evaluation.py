@@ -39,9 +39,11 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
 
     # ---- score ----
     predictions_url = storage.join(report_url, PREDICTIONS)
-    scored = scoring.score_dataset(spark, model_url, document, data_url, manifest)
-    scored.write.parquet(predictions_url)
+    scoring.score_dataset(spark, model_url, document, data_url, manifest, predictions_url)
     predictions = spark.read.parquet(storage.literal(predictions_url))
+    if manifest.counts["unreadable"]:
+        scoring.unscored(data_url, predictions).write.mode("append").parquet(predictions_url)
+        predictions = spark.read.parquet(storage.literal(predictions_url))
     check_counts(predictions, manifest.counts["found"] - manifest.counts["left_out"], predictions_url)
 
     # ---- count and report ----

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, groupby
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -14,60 +15,71 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dermaspark import storage
+from dermaspark.catalog import path_of
 from dermaspark.cleaning import clean
-from dermaspark.dataset import SPLITS, UNREADABLE, DataFile, Manifest, read_checked
+from dermaspark.dataset import UNREADABLE, DataFile, Manifest, read_checked
+from dermaspark.errors import UserError
 from dermaspark.featurising import COLUMN, STRANGENESS
 from dermaspark.photographs import images_of, in_chunks, read_pixels
 from dermaspark.sparing import spared, sparing_tensorflow
-from dermaspark.writing import looked_up, quoted
 
 ROWS_PER_BATCH = 256  # that are read at a time
+ROWS_PER_FILE = 50_000  # of predictions, about and at most: a file is in memory until it is whole
 ROWS_SCORED, BYTES_SCORED = 1024, 4 << 20  # by the network at a time: it works on few rows at twice the cost of each
 SCORES = "predicted string, probability double, probabilities array<double>, strangeness float, status string"
 REFUSED = "refused: not like the photographs that the model was trained on"
 
 
 def score_dataset(
-    spark: SparkSession, model_url: str, document: dict[str, Any], url: str, manifest: Manifest
-) -> DataFrame:
-    """Predictions for every photograph of a dataset (copy 0), those that were set aside included.
+    spark: SparkSession, model_url: str, document: dict[str, Any], url: str, manifest: Manifest, to: str
+) -> None:
+    """Write predictions for every photograph of a dataset (copy 0) to the folder `to`, as Parquet.
 
-    `document` is the bundle's.
+    By the workers that make them: by way of the JVM it took a third of the time. A task's file is named by what it
+    scores, so a task that is run again writes the same file again. `document` is the bundle's.
 
     Columns: split, id, path, image_id, source, group, label (name), the groups table's, and those of `SCORES`.
     """
-    files = {file.path: file for split in SPLITS for file in manifest.of(split)}
-    portions = [(portion,) for split in SPLITS for portion in portioned(manifest.of(split))]
-    tasks = min(len(portions), 4 * spark.sparkContext.defaultParallelism)
-    classes, reads = document["classes"], document["reads"]
+    files = {file.path: file for file in manifest.files if file.copy == 0}
+    splits = dict.fromkeys(file.split for file in files.values())
+    portions = [portion for split in splits for portion in portioned(manifest.of(split))]
+    rows = sum(file.rows for file in files.values())
+    tasks = min(len(portions), max(4 * spark.sparkContext.defaultParallelism, ceil(rows / ROWS_PER_FILE)))
+    shares = [(f"part-{n:05}-{manifest.id}.parquet", portions[n::tasks]) for n in range(tasks)]
+    classes, reads, names = document["classes"], document["reads"], pa.array(manifest.classes)
     more = [STRANGENESS] if COLUMN in manifest.preprocessing else []
-    names, kept = list(manifest.classes), ["id", "image_id", "source", "group", *manifest.columns]
-    columns = [*kept, "label", reads, *more]
+    kept = ["id", "image_id", "source", "group", *manifest.columns]
 
-    def score_files(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for portion in (paths for batch in batches for paths in batch.column("files").to_pylist()):
-            for rows in gathered(rows for path in portion for rows in read_rows(url, files[path], columns)):
-                probabilities = loaded(model_url).score(inputs_of(rows, reads, manifest.preprocessing))
-                strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
-                scores = score(probabilities, strangeness, classes)
-                label = pa.array([names[i] for i in rows.column("label").to_pylist()], pa.string())
-                split = _constant(files[portion[0]].split, len(label))
-                yield _batch({"split": split, **{name: rows.column(name) for name in kept}, "label": label, **scores})
+    def score_portion(paths: list[str]) -> Iterator[pa.RecordBatch]:
+        columns = [*kept, "label", reads, *more]
+        for rows in gathered(rows for path in paths for rows in read_rows(url, files[path], columns)):
+            probabilities = loaded(model_url).score(inputs_of(rows, reads, manifest.preprocessing))
+            strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
+            known = {name: rows.column(name) for name in kept}
+            known["path"] = pa.array([path_of(key, manifest.sources) for key in known["id"].to_pylist()], pa.string())
+            known["label"] = names.take(rows.column("label"))
+            split = _constant(files[paths[0]].split, rows.num_rows)
+            yield _batch({"split": split, **known, **score(probabilities, strangeness, classes)})
 
-    schema = "split string, id string, image_id string, source string, group string, "
-    schema += "".join(f"{quoted(name)} string, " for name in manifest.columns) + f"label string, {SCORES}"
-    table = spark.createDataFrame(portions, "files array<string>").repartition(tasks)
-    scored = table.mapInArrow(spared(score_files), schema)
-    # An id is its source's name and the path in it; the column `source` may be the groups table's.
-    folder = looked_up(manifest.sources, F.substring_index("id", "/", 1))
-    scored = scored.withColumn("path", F.concat(folder, F.expr("substring(id, instr(id, '/'))")))
-    bad = spark.read.parquet(storage.literal(storage.join(url, UNREADABLE))).select(
+    def write_shares(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for share in (row for batch in batches for row in batch.to_pylist()):
+            scored = pa.Table.from_batches(rows for portion in share["files"] for rows in score_portion(portion))
+            write_table(storage.join(to, share["name"]), scored)
+        yield from ()
+
+    table = spark.createDataFrame(shares, "name string, files array<array<string>>").repartition(tasks)
+    table.mapInArrow(spared(write_shares), "name string").collect()
+
+
+def unscored(url: str, scored: DataFrame) -> DataFrame:
+    """The photographs that the dataset at `url` set aside, in the columns of those that were scored."""
+    bad = scored.sparkSession.read.parquet(storage.literal(storage.join(url, UNREADABLE))).select(
         *("id", "path", "source"),
         F.col("given_split").alias("split"),
         F.col("class_name").alias("label"),
         F.col("reason").alias("status"),
     )
-    return scored.unionByName(bad, allowMissingColumns=True)
+    return scored.limit(0).unionByName(bad, allowMissingColumns=True)
 
 
 def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame, total: int) -> DataFrame:
@@ -103,13 +115,23 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
     return photographs.mapInArrow(spared(score_batches), schema)
 
 
+def write_table(url: str, table: pa.Table) -> None:
+    """A Parquet file; UserError where it can't be written."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    try:
+        storage.write_bytes(url, buffer.getvalue().to_pybytes())
+    except OSError as error:
+        raise UserError(f"{url}: can't be written ({error.strerror or error})") from error
+
+
 def score(probabilities: NDArray[np.float64], strangeness: Any, classes: list[str]) -> dict[str, pa.Array]:
     """The columns of `SCORES` for probabilities (n, classes) and float32 strangeness (n,), where it is known."""
     best = probabilities.argmax(axis=1)
     flat = pa.array(probabilities.ravel(), pa.float64())
     offsets = pa.array(np.arange(len(best) + 1) * len(classes), pa.int32())
     return {
-        "predicted": pa.array([classes[i] for i in best], pa.string()),
+        "predicted": pa.array(classes, pa.string()).take(pa.array(best)),
         "probability": pa.array(probabilities[np.arange(len(best)), best], pa.float64()),
         "probabilities": pa.ListArray.from_arrays(offsets, flat),
         "strangeness": pa.nulls(len(best), pa.float32()) if strangeness is None else pa.array(strangeness),
@@ -171,7 +193,7 @@ def inputs_of(rows: pa.RecordBatch, column: str, spec: dict[str, Any]) -> NDArra
 
 
 def _constant(text: str, n: int) -> pa.Array:
-    return pa.array([text] * n, pa.string())
+    return pa.repeat(pa.scalar(text, pa.string()), n)
 
 
 def _batch(columns: dict[str, Any]) -> pa.RecordBatch:
