@@ -45,7 +45,8 @@ def score_dataset(
     portions = [portion for split in splits for portion in portioned(manifest.of(split))]
     rows = sum(file.rows for file in files.values())
     tasks = min(len(portions), max(4 * spark.sparkContext.defaultParallelism, ceil(rows / ROWS_PER_FILE)))
-    shares = [(f"part-{n:05}-{manifest.id}.parquet", portions[n::tasks]) for n in range(tasks)]
+    shares = [(number, portions[number::tasks]) for number in range(tasks)]
+    name = f"part-{{:05}}-{manifest.id}.parquet"
     classes, reads, names = document["classes"], document["reads"], pa.array(manifest.classes)
     more = [STRANGENESS] if COLUMN in manifest.preprocessing else []
     kept = ["id", "image_id", "source", "group", *manifest.columns]
@@ -63,12 +64,12 @@ def score_dataset(
 
     def write_shares(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for share in (row for batch in batches for row in batch.to_pylist()):
-            scored = pa.Table.from_batches(rows for portion in share["files"] for rows in score_portion(portion))
-            write_table(storage.join(to, share["name"]), scored)
+            scored = pa.Table.from_batches(rows for paths in share["files"] for rows in score_portion(paths))
+            write_table(storage.join(to, name.format(share["number"])), scored)
         yield from ()
 
-    table = spark.createDataFrame(shares, "name string, files array<array<string>>").repartition(tasks)
-    table.mapInArrow(spared(write_shares), "name string").collect()
+    table = spark.createDataFrame(shares, "number int, files array<array<string>>")
+    table.repartitionById(tasks, "number").mapInArrow(spared(write_shares), "number int").collect()
 
 
 def unscored(url: str, scored: DataFrame) -> DataFrame:
