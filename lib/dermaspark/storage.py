@@ -66,6 +66,9 @@ def is_directory(url: str) -> bool:
 
 def read_bytes(url: str) -> bytes:
     fs, path = locate(url)
+    if url.startswith("file://"):  # what fsspec does around it takes twice as long as reading a photograph
+        with open(path, "rb") as file:
+            return file.read()
     return bytes(fs.cat_file(path))
 
 

@@ -19,7 +19,7 @@ from dermaspark.cleaning import clean
 from dermaspark.config import Augment, Config, Image, to_dict
 from dermaspark.dataset import SPLITS, DataFile
 from dermaspark.errors import UserError
-from dermaspark.photographs import in_chunks
+from dermaspark.photographs import in_chunks, joined
 from dermaspark.row_file import RowFile, row_file
 from dermaspark.sparing import Task, spared
 
@@ -173,9 +173,9 @@ def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) ->
             images += [copy.tobytes() for copy in augment_all(photograph, ranges, seed, key, numbers)]
             copy += numbers
             source_row += [row] * len(numbers)
-        repeated = chunk.take(pa.array(source_row))
-        arrays = {name: repeated.column(name) for name in [*kept, *columns, "order", "split", "bucket"]}
-        arrays |= {"image": pa.array(images, pa.binary()), "copy": pa.array(copy, pa.int32())}
+        repeated = chunk.select([*kept, *columns, "order", "split", "bucket"]).take(pa.array(source_row))
+        arrays = {name: repeated.column(name) for name in repeated.schema.names}
+        arrays |= {"image": joined(images), "copy": pa.array(copy, pa.int32())}
         names = [*kept, "image", *columns, "order", "split", "copy", "bucket"]
         return pa.RecordBatch.from_arrays([arrays[name] for name in names], names=names)
 
