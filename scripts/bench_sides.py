@@ -20,7 +20,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 300  # for a side to be ready
-ROUNDS = (2, 5)  # at least, at most
+ROUNDS = (3, 5)  # at least, at most: of two rounds a median forgives nothing
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 Work = Callable[[int], tuple[float, float]]  # so many units of work to (things done, seconds)
