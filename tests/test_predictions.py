@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import draw_source
-from dermaspark import bundle, scoring
-from dermaspark.dataset import read_manifest
+from dermaspark import bundle, evaluation, scoring
+from dermaspark.dataset import Manifest
 from dermaspark.errors import UserError
 from dermaspark.preparation import prepare
 
@@ -25,36 +25,35 @@ def sources(tmp_path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def model(tmp_path) -> tuple[str, dict]:
-    """A bundle of a network that has learned nothing, and its document."""
+def manifest(spark, configure, sources, tmp_path) -> Manifest:
+    """Of the dataset that is made of them."""
+    arguments = [f"input.path=[{sources['clinic']},{sources['archive']}]", f"input.groups={tmp_path}/lesions.csv"]
+    settings = ["image.height=8", "image.width=8", "input.max_bad_fraction=0.1", "split.policy=keep"]
+    return prepare(spark, configure(*arguments, *settings, f"output.path={tmp_path}/dataset"))
+
+
+@pytest.fixture
+def model(manifest, tmp_path) -> str:
+    """A bundle of a network that has learned nothing."""
     import keras
 
     layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
     network = keras.Sequential([keras.Input((8, 8, 3), dtype="uint8"), *layers])
-    spec = {"height": 8, "width": 8, "channels": 3, "max_pixels": 10**6}
-    document = {"classes": ["melanoma", "nevus", "vascular lesion"], "preprocessing": spec}
-    without = {"class_counts": {}, "history": [], "training": {}, "thresholds": {}}
-    url = f"file://{tmp_path}/model"
-    bundle.save(url, bundle.Bundle(network, "image", temperature=1.0, shifts=[0.0] * 3, **document, **without))
-    return url, bundle.read_document(url)
+    document = {
+        "classes": manifest.classes,
+        "preprocessing": manifest.preprocessing,
+        "class_counts": manifest.class_counts["train"],
+        "thresholds": {"risk": [0.9, 0.05], "threshold": [0.0, 0.3]},
+    }
+    made = bundle.Bundle(network, "image", temperature=1.0, shifts=[0.0] * 3, history=[], training={}, **document)
+    bundle.save(f"file://{tmp_path}/model", made)
+    return f"file://{tmp_path}/model"
 
 
-def test_every_photograph_has_its_row_and_scoring_again_gives_the_same_files(
-    spark, configure, sources, model, tmp_path
-):
-    arguments = [f"input.path=[{sources['clinic']},{sources['archive']}]", f"input.groups={tmp_path}/lesions.csv"]
-    settings = ["image.height=8", "image.width=8", "input.max_bad_fraction=0.1", "split.policy=keep"]
-    manifest = prepare(spark, configure(*arguments, *settings, f"output.path={tmp_path}/dataset"))
-    url, to = f"file://{tmp_path}/dataset", f"file://{tmp_path}/predictions"
-    files: list[dict[str, bytes]] = []
-    for _ in range(2):
-        scoring.score_dataset(spark, *model, url, manifest, to)
-        files.append({path.name: path.read_bytes() for path in (tmp_path / "predictions").iterdir()})
-    assert files[0] == files[1] and files[0]
-
-    scored = spark.read.parquet(to)
-    scoring.unscored(url, scored).write.mode("append").parquet(to)
-    rows = {row["path"]: row for row in spark.read.parquet(to).collect()}
+def test_every_photograph_has_its_row(spark, configure, sources, manifest, model, tmp_path):
+    places = (f"data.path={tmp_path}/dataset", f"model.path={model}", f"report.path={tmp_path}/report")
+    figures = evaluation.evaluate(spark, configure(*places))
+    rows = {row["path"]: row for row in pq.read_table(tmp_path / "report" / "predictions").to_pylist()}
     assert set(rows) == {f"file://{path}" for place in sources.values() for path in place.rglob("*.jpg")}
     for path, row in rows.items():
         place = Path(path.removeprefix("file://"))
@@ -67,11 +66,19 @@ def test_every_photograph_has_its_row_and_scoring_again_gives_the_same_files(
         assert (row["split"] == "test") == (place.parts[-3] == "Test")
         assert row["predicted"] == manifest.classes[int(np.argmax(row["probabilities"]))]
         assert sum(row["probabilities"]) == pytest.approx(1) and row["strangeness"] is None
-    counted = {
-        split: sum(row["split"] == split and row["status"] == "ok" for row in rows.values())
-        for split in manifest.counts
-    }
-    assert all(counted[split] == read_manifest(url).counts[split] for split in ("train", "val", "test"))
+    for split in ("train", "val", "test"):
+        scored = sum(row["split"] == split and row["status"] == "ok" for row in rows.values())
+        assert scored == manifest.counts[split] == figures["splits"][split]["n"]
+    assert figures["splits"]["test"]["set_aside"]["not scored"] == 1
+
+
+def test_scoring_again_gives_the_same_files(spark, manifest, model, tmp_path):
+    files: list[dict[str, bytes]] = []
+    for _ in range(2):
+        document, to = bundle.read_document(model), f"file://{tmp_path}/scored"
+        scoring.score_dataset(spark, model, document, f"file://{tmp_path}/dataset", manifest, to)
+        files.append({path.name: path.read_bytes() for path in (tmp_path / "scored").iterdir()})
+    assert files[0] == files[1] and files[0]
 
 
 def test_predictions_that_cannot_be_written_are_told_by_name(tmp_path):
