@@ -4,7 +4,7 @@ import os
 
 import pyarrow as pa
 import pytest
-from dermaspark.photographs import in_chunks, measure_one
+from dermaspark.photographs import in_chunks, joined, measure_one
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe"])
@@ -33,3 +33,10 @@ def test_rows_come_in_chunks_of_one_size_however_they_are_given(size):
     chunks = [chunk.column("n").to_pylist() for chunk in in_chunks(batches, rows=8)]
     assert [len(chunk) for chunk in chunks] == [8] * 6 + [2]
     assert [n for chunk in chunks for n in chunk] == list(range(50))
+
+
+@pytest.mark.parametrize("images", [[], [b"abc"], [b"abcdef", b"", b"ghi"]])
+def test_images_are_joined_into_the_column_that_pyarrow_makes_of_them(images):
+    column = joined(images)
+    column.validate(full=True)
+    assert column.equals(pa.array(images, pa.binary()))
