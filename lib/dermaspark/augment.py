@@ -45,7 +45,7 @@ def augment(image: NDArray[np.uint8], ranges: Ranges, seed: int, photograph_id: 
 def augment_all(
     image: NDArray[np.uint8], ranges: Ranges, seed: int, photograph_id: str, copies: Iterable[int]
 ) -> list[NDArray[np.uint8]]:
-    """Several copies of `image`, for which it is padded only once, as each of them would come out alone.
+    """Several read-only copies of `image`, padded only once for all of them, as each would come out alone.
 
     Each depends on the image, the ranges, the seed, the id and its own number alone, bit for bit.
     """
