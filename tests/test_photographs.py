@@ -4,7 +4,7 @@ import os
 
 import pyarrow as pa
 import pytest
-from dermaspark.photographs import in_chunks, joined, measure_one
+from dermaspark.photographs import column_of, in_chunks, measure_one
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe"])
@@ -37,6 +37,6 @@ def test_rows_come_in_chunks_of_one_size_however_they_are_given(size):
 
 @pytest.mark.parametrize("images", [[], [b"abc"], [b"abcdef", b"", b"ghi"]])
 def test_images_are_joined_into_the_column_that_pyarrow_makes_of_them(images):
-    column = joined(images)
+    column = column_of(images)
     column.validate(full=True)
     assert column.equals(pa.array(images, pa.binary()))

@@ -76,7 +76,7 @@ def in_chunks(batches: Iterable[pa.RecordBatch], rows: int = PHOTOGRAPHS_PER_BAT
         yield pa.concat_batches(waiting)
 
 
-def joined(images: list[bytes]) -> pa.Array:
+def column_of(images: list[bytes]) -> pa.Array:
     """A column of binary values, a fifth of the time that pyarrow takes for large ones."""
     offsets = pa.array(np.cumsum([0, *map(len, images)])).cast(pa.int32())  # ArrowInvalid where they are too many bytes
     return pa.Array.from_buffers(pa.binary(), len(images), [None, offsets.buffers()[1], pa.py_buffer(b"".join(images))])

@@ -43,10 +43,10 @@ def score_dataset(
     files = {file.path: file for file in manifest.files if file.copy == 0}
     splits = dict.fromkeys(file.split for file in files.values())
     portions = [portion for split in splits for portion in portioned(manifest.of(split))]
-    rows = sum(file.rows for file in files.values())
-    tasks = min(len(portions), max(4 * spark.sparkContext.defaultParallelism, ceil(rows / ROWS_PER_FILE)))
+    enough = ceil(sum(file.rows for file in files.values()) / ROWS_PER_FILE)
+    tasks = min(len(portions), max(4 * spark.sparkContext.defaultParallelism, enough))
     shares = [(number, portions[number::tasks]) for number in range(tasks)]
-    name = f"part-{{:05}}-{manifest.id}.parquet"
+    dataset_id = manifest.id
     classes, reads, names = document["classes"], document["reads"], pa.array(manifest.classes)
     more = [STRANGENESS] if COLUMN in manifest.preprocessing else []
     kept = ["id", "image_id", "source", "group", *manifest.columns]
@@ -65,7 +65,7 @@ def score_dataset(
     def write_shares(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for share in (row for batch in batches for row in batch.to_pylist()):
             scored = pa.Table.from_batches(rows for paths in share["files"] for rows in score_portion(paths))
-            write_table(storage.join(to, name.format(share["number"])), scored)
+            write_table(storage.join(to, f"part-{share['number']:05}-{dataset_id}.parquet"), scored)
         yield from ()
 
     table = spark.createDataFrame(shares, "number int, files array<array<string>>")

@@ -19,7 +19,7 @@ from dermaspark.cleaning import clean
 from dermaspark.config import Augment, Config, Image, to_dict
 from dermaspark.dataset import SPLITS, DataFile
 from dermaspark.errors import UserError
-from dermaspark.photographs import in_chunks, joined
+from dermaspark.photographs import column_of, in_chunks
 from dermaspark.row_file import RowFile, row_file
 from dermaspark.sparing import Task, spared
 
@@ -175,7 +175,7 @@ def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) ->
             source_row += [row] * len(numbers)
         repeated = chunk.select([*kept, *columns, "order", "split", "bucket"]).take(pa.array(source_row))
         arrays = {name: repeated.column(name) for name in repeated.schema.names}
-        arrays |= {"image": joined(images), "copy": pa.array(copy, pa.int32())}
+        arrays |= {"image": column_of(images), "copy": pa.array(copy, pa.int32())}
         names = [*kept, "image", *columns, "order", "split", "copy", "bucket"]
         return pa.RecordBatch.from_arrays([arrays[name] for name in names], names=names)
 
