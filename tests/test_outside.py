@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import picture
-from dermaspark import bundle, outside, summary
+from dermaspark import bundle, outside, prediction, storage, summary
 from dermaspark.cleaning import under_white_light
 from dermaspark.config import MALIGNANT
 from dermaspark.errors import UserError
@@ -130,6 +130,24 @@ def test_figures_by_folder_equal_those_of_scikit_learn() -> None:
     one = LabelMap.of_sets({"akiec": SETS["akiec"]}, CLASSES)
     of_classes = np.array([[0.3, 0.25, 0.0, 0.45], [0.1, 0.6, 0.2, 0.1]])
     assert one.confidence(one.probabilities(of_classes), of_classes) == pytest.approx([0.75, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("job", "finished", "output"),
+    [(outside.evaluate, "metrics.json", "report.path"), (prediction.predict, "_SUCCESS", "output.path")],
+)
+def test_where_no_photograph_is_found_an_earlier_result_stays(
+    spark, configure, model, tmp_path, job, finished, output
+) -> None:
+    (tmp_path / "empty" / "nevus").mkdir(parents=True)
+    (tmp_path / "empty" / "nevus" / "notes.txt").write_text("no photograph")
+    (tmp_path / "result").mkdir()
+    for name in (storage.OURS, finished):
+        (tmp_path / "result" / name).write_text("")
+    arguments = [f"model.path={model}", f"input.path={tmp_path}/empty", f"{output}={tmp_path}/result"]
+    with pytest.raises(UserError, match="no photograph there"):
+        job(spark, configure(*arguments, "overwrite=true"))
+    assert (tmp_path / "result" / finished).exists()
 
 
 def test_folders_named_as_the_classes_need_no_table() -> None:

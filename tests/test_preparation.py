@@ -194,6 +194,24 @@ def test_a_finished_dataset_is_not_written_over_unless_asked(prepared, tmp_path)
     prepared(source, "overwrite=true")
 
 
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda s: (s / "Train" / CLASSES[0] / "broken.jpg").write_bytes(b"\xff\xd8\xff"), "can't be read"),
+        (lambda s: os.rename(s / "Train" / CLASSES[1], s / "Test/a"), "class 'a': Test has"),
+    ],
+)
+def test_photographs_that_are_refused_leave_an_earlier_dataset_whole(prepared, tmp_path, break_it, message):
+    source = draw_source(tmp_path / "source", 4, 1, CLASSES[:2])
+    earlier, url = prepared(source)
+    rows = contents(url)
+    break_it(source)
+    with pytest.raises(UserError, match=message):
+        prepared(source, "overwrite=true")
+    assert read_manifest(url) == earlier
+    assert contents(url) == rows
+
+
 def test_class_folders_alone_give_training_and_validation_rows(prepared, tmp_path):
     source = draw_source(tmp_path / "flat", 8, 0, CLASSES[:2]) / "Train"
     manifest, _ = prepared(source, "split.validation=0.25")

@@ -79,6 +79,19 @@ def test_what_is_called_as_an_output_but_was_not_begun_here_is_never_touched(tmp
     assert (tmp_path / "part-0" / "mine.jpg").exists()
 
 
+def test_what_is_reserved_stays_until_it_is_claimed_and_is_refused_as_a_claim_is(tmp_path):
+    output = (f"file://{tmp_path}", "marker.json", "output.path")
+    claim(tmp_path)
+    for name in ("marker.json", "part-0"):
+        (tmp_path / name).write_text("{}")
+    storage.reserve(*output, overwrite=True, known=("part-*", "marker.json"))
+    assert sorted(os.listdir(tmp_path)) == [storage.OURS, "marker.json", "part-0"]
+    with pytest.raises(UserError, match="is finished already"):
+        storage.reserve(*output, overwrite=False, known=("part-*", "marker.json"))
+    with pytest.raises(UserError, match="holds part-0"):
+        storage.reserve(*output, overwrite=True, known=("marker.json",))
+
+
 def test_an_output_that_cant_be_written_is_told_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="output.path=.*file/out: can't be written"):

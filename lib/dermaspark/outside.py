@@ -51,13 +51,15 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
     folders = catalog.class_folders(sources)
     labels = read_labels(config.labels.map, sorted({folder.class_name for folder in folders}), classes)
     table = read_groups(spark, config.input.groups)
-    storage.claim(url, METRICS, "report.path", config.overwrite, ENTRIES)
+    output = (url, METRICS, "report.path", config.overwrite, ENTRIES)
+    storage.reserve(*output)
 
     # ---- find and score ----
     found = catalog.find(spark, folders).where("kind != 'other'").persist(StorageLevel.DISK_ONLY)
     total = found.count()
     if not total:
         raise UserError(f"input.path={config.input.path}: no photograph there (jpg, jpeg, png, bmp, tif, webp)")
+    storage.claim(*output)
     log.info("outside test: %d photographs in %d folders, which no dataset holds", total, len(labels))
     photographs = found.select("id", "path", "image_id", "kind", "source", F.col("class_name").alias("label"))
     scored = scoring.score_photographs(model_url, document, photographs, total)

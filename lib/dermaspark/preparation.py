@@ -45,7 +45,8 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     named = catalog.sources(config.input.path)
     folders = catalog.class_folders(named)
     table = read_groups(spark, config.input.groups)
-    storage.claim(url, MANIFEST, "output.path", config.overwrite, ENTRIES)
+    output = (url, MANIFEST, "output.path", config.overwrite, ENTRIES)
+    storage.reserve(*output)
 
     # ---- find and read ----
     found = catalog.find(spark, folders).persist(StorageLevel.DISK_ONLY)
@@ -65,7 +66,6 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     unreadable = count_unreadable(bad, total, config.input.max_bad_fraction)
     # Small steps of Spark that nothing waits for, beside the others: in a row they took a twentieth of the time.
     with ThreadPoolExecutor(1) as beside:
-        tables = [beside.submit(set_aside, bad, url)]
         by_source = beside.submit(source_and_class, readable, table)
 
         # ---- group, judge and split ----
@@ -73,10 +73,11 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
             splits, census = divide_gathered(readable, known, table, config)
         else:
             splits, census = divide_on_executors(readable, total, table, config)
-        tables.append(beside.submit(leave_out, splits, url))
         class_counts, left_out = count_classes(census), count_by(census, "reason")
         classes = catalog.class_names(count_given(census))
         counts = {split: sum(class_counts[split].values()) for split in SPLITS}
+        storage.claim(*output)  # only now: photographs that are refused leave an earlier dataset as it is
+        tables = [beside.submit(set_aside, bad, url), beside.submit(leave_out, splits, url)]
         log.info("split: %s, left out %d", ", ".join(f"{s} {n}" for s, n in counts.items()), sum(left_out.values()))
 
         # ---- augment and write ----

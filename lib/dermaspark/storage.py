@@ -120,6 +120,16 @@ def remove(url: str) -> None:
         fs.rm(path, recursive=True)
 
 
+def reserve(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ...]) -> None:
+    """Find out whether `claim` would succeed, before the work whose result it makes room for; what is there stays.
+
+    Raises:
+        UserError: as `claim` does.
+    """
+    _of_earlier_run(url, marker, key, overwrite, known)
+    _leave_mark(url, key)
+
+
 def claim(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ...]) -> None:
     """Make room for an output folder whose `marker` file is written last, and leave OURS there.
 
@@ -130,12 +140,10 @@ def claim(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ..
     Raises:
         UserError: the output is finished and `overwrite` is off, the folder is somebody else's or can't be written.
     """
-    if exists(url):
-        _clear(url, marker, key, overwrite, known)
-    try:
-        write_bytes(join(url, OURS), b"")
-    except OSError as error:
-        raise UserError(f"{key}={url}: can't be written ({error.strerror or error})") from error
+    own = _of_earlier_run(url, marker, key, overwrite, known)
+    for entry in [marker, *own]:
+        remove(join(url, entry))
+    _leave_mark(url, key)
 
 
 def is_unfinished(url: str, marker: str) -> bool:
@@ -143,7 +151,10 @@ def is_unfinished(url: str, marker: str) -> bool:
     return exists(join(url, OURS)) and not exists(join(url, marker))
 
 
-def _clear(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ...]) -> None:
+def _of_earlier_run(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ...]) -> list[str]:
+    """The entries that an earlier run left in an output folder, sorted; UserError where it is not to be claimed."""
+    if not exists(url):
+        return []
     if not is_directory(url):
         raise UserError(f"{key}={url}: is a file; name a folder")
     fs, path = locate(url)
@@ -155,6 +166,11 @@ def _clear(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, .
     strange = sorted(entry for entry in (entries - own if begun else entries) if not entry.startswith("."))
     if strange:
         raise UserError(f"{key}={url}: holds {strange[0]}, which is not of an earlier run; name another folder")
-    remove(join(url, marker))
-    for entry in sorted(own):
-        remove(join(url, entry))
+    return sorted(own)
+
+
+def _leave_mark(url: str, key: str) -> None:
+    try:
+        write_bytes(join(url, OURS), b"")
+    except OSError as error:
+        raise UserError(f"{key}={url}: can't be written ({error.strerror or error})") from error
