@@ -42,7 +42,7 @@ def train(spark: SparkSession, config: Config) -> dict[str, Any]:
         raise UserError(f"data.path={data_url}: petastorm takes a path to end at # or ?; move the dataset to another")
     if settings.copies_per_epoch > manifest.copies:
         raise UserError(f"train.copies_per_epoch={settings.copies_per_epoch}: the dataset has {manifest.copies} copies")
-    storage.claim(model_url, bundle.DOCUMENT, "model.path", config.overwrite, bundle.ENTRIES)
+    storage.reserve(model_url, bundle.DOCUMENT, "model.path", config.overwrite, bundle.ENTRIES)
     if config.overwrite or settings.resume == "never":
         CheckpointStore(checkpoints).clear()
     counts = ", ".join(f"{split} {manifest.counts[split]}" for split in ("train", "val"))

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dermaspark import bundle, distributed, networks, schedules
+from dermaspark import bundle, distributed, networks, schedules, storage
 from dermaspark.checkpoint import CheckpointStore
 from dermaspark.config import Config
 from dermaspark.dataset import Manifest, read_manifest
@@ -47,6 +47,8 @@ def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]
     trainer = Trainer(config, manifest, urls["data"], rank, ranks, report)
     store = CheckpointStore(urls["checkpoints"])
     progress = resume(trainer, store)
+    if rank == 0:  # only now, when nothing was refused, an earlier model makes room: the driver asked whether it may
+        storage.claim(urls["model"], bundle.DOCUMENT, "model.path", True, bundle.ENTRIES)
     trainer.run(progress, store)
     history = progress.history
     kept = history[-1]

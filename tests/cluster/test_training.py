@@ -172,3 +172,18 @@ def test_what_cannot_be_trained_is_refused_in_a_line(trained, configure, spark, 
     trained("train.epochs=1")
     with pytest.raises(UserError, match="is finished already"):
         trained("train.epochs=1")
+
+
+def test_a_run_that_is_refused_leaves_an_earlier_model_as_it_is(trained):
+    _, url = trained("train.epochs=1")
+    before = weights(url)
+    for setting, message in (
+        ("train.num_processes=64", "needs 64 task slots"),  # by the driver
+        ("network.name=fused", "the dataset has no features"),  # by the ranks
+    ):
+        with pytest.raises(UserError, match=message):
+            trained("train.epochs=1", "overwrite=true", setting)
+        for a, b in zip(weights(url), before, strict=True):
+            assert np.array_equal(a, b)
+    _, url = trained("train.epochs=1", "overwrite=true", "train.seed=1")
+    assert not all(np.array_equal(a, b) for a, b in zip(weights(url), before, strict=True))
