@@ -83,7 +83,7 @@ def roc(curves: Mapping[str, Mapping[str, Sequence[float]]], aucs: Mapping[str, 
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
         axes.fill_between(*rates, color=ACCENT, alpha=0.1, linewidth=0)
         axes.plot(*rates, color=ACCENT, linewidth=1.4)
-        axes.set_title(cut(name, 20), fontsize=9, pad=3, loc="left")
+        axes.set_title(cut(name, 26), fontsize=8, pad=3, loc="left")
         axes.text(0.96, 0.07, f"AUC {aucs[name]:.3f}", ha="right", fontsize=9)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"], fontsize=8)
