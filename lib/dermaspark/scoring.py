@@ -18,7 +18,6 @@ from dermaspark import storage
 from dermaspark.catalog import path_of
 from dermaspark.cleaning import clean
 from dermaspark.dataset import UNREADABLE, DataFile, Manifest, read_checked
-from dermaspark.errors import UserError
 from dermaspark.featurising import COLUMN, STRANGENESS
 from dermaspark.photographs import images_of, in_chunks, read_pixels
 from dermaspark.sparing import spared, sparing_tensorflow
@@ -120,10 +119,8 @@ def write_table(url: str, table: pa.Table) -> None:
     """A Parquet file; UserError where it can't be written."""
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer)
-    try:
+    with storage.writing_to(url):
         storage.write_bytes(url, buffer.getvalue().to_pybytes())
-    except OSError as error:
-        raise UserError(f"{url}: can't be written ({error.strerror or error})") from error
 
 
 def score(probabilities: NDArray[np.float64], strangeness: Any, classes: list[str]) -> dict[str, pa.Array]:

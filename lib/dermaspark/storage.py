@@ -101,6 +101,15 @@ def replacing(url: str) -> Iterator[IO[bytes]]:
             fs.rm(temporary)
 
 
+@contextmanager
+def writing_to(name: str) -> Iterator[None]:
+    """UserError, with the `name` of what is written, where the block can't write it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{name}: can't be written ({error.strerror or error})") from error
+
+
 def write_bytes(url: str, data: bytes) -> None:
     """Write a file as `replacing` does, and to the disk itself where it is a local one."""
     with replacing(url) as file:
@@ -170,7 +179,5 @@ def _of_earlier_run(url: str, marker: str, key: str, overwrite: bool, known: tup
 
 
 def _leave_mark(url: str, key: str) -> None:
-    try:
+    with writing_to(f"{key}={url}"):
         write_bytes(join(url, OURS), b"")
-    except OSError as error:
-        raise UserError(f"{key}={url}: can't be written ({error.strerror or error})") from error

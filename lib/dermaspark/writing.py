@@ -14,11 +14,11 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from dermaspark import storage
 from dermaspark.augment import Ranges, augment_all
 from dermaspark.cleaning import clean
 from dermaspark.config import Augment, Config, Image, to_dict
 from dermaspark.dataset import SPLITS, DataFile
-from dermaspark.errors import UserError
 from dermaspark.photographs import column_of, in_chunks
 from dermaspark.row_file import RowFile, row_file
 from dermaspark.sparing import Task, spared
@@ -98,10 +98,8 @@ def write_rows(rows: DataFrame, make: Task[pa.RecordBatch], url: str) -> list[Da
     """
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        try:
+        with storage.writing_to(f"output.path={url}"):
             files = [file for bucket in by_bucket(batches) for file in write_bucket(make(bucket))]
-        except OSError as error:
-            raise UserError(f"output.path={url}: can't be written ({error.strerror or error})") from error
         if files:
             yield pa.RecordBatch.from_pylist([asdict(file.described) for file in files])
 
