@@ -156,7 +156,7 @@ def claim(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ..
 
 
 def is_unfinished(url: str, marker: str) -> bool:
-    """Whether `claim` began an output there whose `marker` is not written yet."""
+    """Whether `reserve` or `claim` began an output there whose `marker` is not written yet."""
     return exists(join(url, OURS)) and not exists(join(url, marker))
 
 

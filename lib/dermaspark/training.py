@@ -48,7 +48,7 @@ def train_rank(config: Config, urls: dict[str, str], deaths: list[dict[str, Any]
     store = CheckpointStore(urls["checkpoints"])
     progress = resume(trainer, store)
     if rank == 0:  # only now, when nothing was refused, an earlier model makes room: the driver asked whether it may
-        storage.claim(urls["model"], bundle.DOCUMENT, "model.path", True, bundle.ENTRIES)
+        storage.claim(urls["model"], bundle.DOCUMENT, "model.path", overwrite=True, known=bundle.ENTRIES)
     trainer.run(progress, store)
     history = progress.history
     kept = history[-1]
