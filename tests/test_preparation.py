@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import CLASSES, draw_source, picture
-from dermaspark import writing
+from dermaspark import gathered, writing
 from dermaspark.cleaning import clean
 from dermaspark.dataset import read_manifest
 from dermaspark.errors import UserError
@@ -156,15 +156,30 @@ def test_odd_photographs_are_read_right_or_set_aside_with_the_reason(spark, prep
     assert {f"odd/Train/{CLASSES[0]}/{name}" for name in good} <= ids
 
 
-def test_too_many_unreadable_photographs_fail_and_leave_no_dataset(prepared, tmp_path):
+@pytest.mark.parametrize("limit", [gathered.LIMIT, 10])
+def test_too_many_unreadable_photographs_fail_and_leave_no_dataset(prepared, tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(gathered, "LIMIT", limit)
     source = draw_source(tmp_path / "bad", 10, 1, CLASSES[:2])
-    (source / "Train" / CLASSES[0] / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    for name in ("later.jpg", "broken.jpg"):
+        (source / "Train" / CLASSES[0] / name).write_bytes(b"\xff\xd8\xff")
     with pytest.raises(
-        UserError, match=r"1 of 23 photographs can't be read, e\.g\. .*broken\.jpg: truncated; more than"
+        UserError, match=r"2 of 24 photographs can't be read, e\.g\. .*broken\.jpg: truncated; more than"
     ):
         prepared(source)
     with pytest.raises(UserError, match="no manifest.json, so not a"):
         read_manifest(f"file://{tmp_path}/dataset")
+
+
+def test_sources_are_set_against_classes_where_there_are_several(prepared, tmp_path):
+    source = draw_source(tmp_path / "drawn", 12, 0, CLASSES[:2])
+    manifest, _ = prepared(source)
+    assert manifest.protocol["source"] is None
+    table = tmp_path / "clinics.csv"
+    rows = [f"{path.stem},{path.stem},{path.parent.name} clinic" for path in (source / "Train").rglob("*.jpg")]
+    table.write_text("\n".join(["image_id,group,source", *rows]))
+    manifest, _ = prepared(source, f"input.groups={table}", name="by clinic")
+    assert manifest.protocol["source"]["sources"] == {f"{name} clinic": 12 for name in CLASSES[:2]}
+    assert manifest.protocol["source"]["balanced_accuracy"] == 1
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from dermaspark.errors import UserError
@@ -85,7 +86,7 @@ def find(spark: SparkSession, folders: list[ClassFolder]) -> DataFrame:
 
     `id` is the source's name and the path relative to the source; `path` the full URL.
     """
-    table = spark.createDataFrame([asdict(folder) for folder in folders])
+    table = spark.createDataFrame(pa.Table.from_pylist([asdict(folder) for folder in folders]))
 
     def list_folders(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:

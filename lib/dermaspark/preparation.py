@@ -1,9 +1,12 @@
 """From photographs to a dataset: read each once, group, split, write, and say what was done."""
 
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -63,10 +66,12 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     else:
         facts = measured.persist(StorageLevel.DISK_ONLY)
     readable, bad = facts.where("status = 'ok'"), facts.where("status != 'ok'")
-    unreadable = count_unreadable(bad, total, config.input.max_bad_fraction)
+    counted = unreadable_among(known) if few else unreadable_of(bad)
+    unreadable = refuse_too_many(*counted, total, config.input.max_bad_fraction)
+    several_sources = len(named) > 1 or (table is not None and "source" in table.columns)
     # Small steps of Spark that nothing waits for, beside the others: in a row they took a twentieth of the time.
     with ThreadPoolExecutor(1) as beside:
-        by_source = beside.submit(source_and_class, readable, table)
+        by_source = beside.submit(source_and_class, readable, table) if several_sources else None
 
         # ---- group, judge and split ----
         if few:
@@ -113,7 +118,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
         protocol={
             **protocol(census, config),
             "left_out": left_out,
-            "source": by_source.result(),
+            "source": by_source.result() if by_source else None,
         },
         files=files,
     )
@@ -150,10 +155,22 @@ def read_groups(spark: SparkSession, paths: Any) -> DataFrame | None:
     return table.persist(StorageLevel.DISK_ONLY)
 
 
-def count_unreadable(bad: DataFrame, total: int, max_bad_fraction: float) -> int:
-    """How many photographs can't be read; UserError where they are too many."""
+Unread = tuple[int, Mapping[str, str] | None]  # how many, and the path and status of the first by id
+
+
+def unreadable_among(known: pa.Table) -> Unread:
+    """The photographs that can't be read, of those known here."""
+    bad = known.select(["id", "path", "status"]).filter(pc.field("status") != "ok").sort_by("id")
+    return bad.num_rows, next(iter(bad.slice(0, 1).to_pylist()), None)
+
+
+def unreadable_of(bad: DataFrame) -> Unread:
     [row] = bad.agg(F.count("*").alias("n"), F.min(F.struct("id", "path", "status")).alias("first")).collect()
-    n, first = int(row["n"]), row["first"]
+    return int(row["n"]), row["first"].asDict() if row["first"] else None
+
+
+def refuse_too_many(n: int, first: Mapping[str, str] | None, total: int, max_bad_fraction: float) -> int:
+    """How many photographs can't be read; UserError where they are too many."""
     if first:
         log.warning("set aside %d of %d photographs, e.g. %s: %s", n, total, first["path"], first["status"])
     if first and n > max_bad_fraction * total:

@@ -153,7 +153,7 @@ def quoted(name: str) -> str:
 
 def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) -> Task[pa.RecordBatch]:
     """A mapInArrow function: each training row in `augment.copies` more copies, the others as they are."""
-    shape = (image.height, image.width, 3)
+    shape, cleaning = (image.height, image.width, 3), to_dict(image)
     ranges = Ranges(**{name: value for name, value in to_dict(settings).items() if name != "copies"})
     kept = ["id", "image_id", "source", "label", "group"]
 
@@ -166,7 +166,7 @@ def copies_of(settings: Augment, image: Image, seed: int, columns: list[str]) ->
         copy: list[int] = []
         keys = chunk.select(["id", "split", "image"]).to_pydict()
         for row, (key, split, pixels) in enumerate(zip(keys["id"], keys["split"], keys["image"], strict=True)):
-            photograph = clean(np.frombuffer(pixels, np.uint8).reshape(shape), to_dict(image))
+            photograph = clean(np.frombuffer(pixels, np.uint8).reshape(shape), cleaning)
             numbers = range(settings.copies + 1 if split == "train" else 1)
             images += [copy.tobytes() for copy in augment_all(photograph, ranges, seed, key, numbers)]
             copy += numbers
