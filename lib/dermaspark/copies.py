@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from dermaspark.sparing import spared
 
 MAX_DISTANCE = 5  # bits in which the signatures of a photograph and its copy may differ, of 53
 NEIGHBOURS = 64  # rows of one key that a row is compared with
+PHOTOGRAPHS_PER_SORT = 2_000  # each under some 50 keys: 8 MB, which a task of Spark sorts in memory
 CHUNK = 64  # photographs or pairs at a time: so many that what is made of them stays in a core's cache
 
 
@@ -81,11 +83,13 @@ def meet(photographs: DataFrame) -> DataFrame:
     """Pairs of numbers (a, b) that stand under one key and differ little; (a, null) for a crowded photograph.
 
     Args:
-        photographs: columns number and thumbnail.
+        photographs: columns number and thumbnail, persisted.
     """
+    slots = photographs.sparkSession.sparkContext.defaultParallelism
+    tasks = max(slots, ceil(photographs.count() / PHOTOGRAPHS_PER_SORT))
     filed = photographs.select("number", "thumbnail").mapInArrow(spared(_file), _FILED)
     # Two photographs of one number (a chance of 3 in a million among 10 million) would not be compared.
-    ordered = filed.repartition("key").sortWithinPartitions("key", "signature", "number")
+    ordered = filed.repartition(tasks, "key").sortWithinPartitions("key", "signature", "number")
     return ordered.mapInArrow(spared(_meet), _MET).distinct()
 
 
@@ -133,6 +137,8 @@ def laid_side_by_side(met: DataFrame, photographs: DataFrame) -> DataFrame:
         photographs: columns number, id, thumbnail and n, for how many photographs each stands.
     """
     names = ("number", "id", "thumbnail", "n")
+    # Up to 10 MB of them Spark would send to every executor, where they take 130 MiB.
+    photographs = photographs.hint("merge")
     a, b = (photographs.select([F.col(name).alias(f"{name}_{side}") for name in names]) for side in "ab")
     pairs = met.join(a, met["a"] == a["number_a"]).join(b, met["b"] == b["number_b"])
     return pairs.select(

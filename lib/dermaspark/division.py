@@ -26,7 +26,7 @@ from dermaspark.suspects import DECODING, link_copies
 
 log = logging.getLogger("dermaspark")
 
-MEMBER = {name: pa.string() for name in ("id", "path", "source", "given_split", "class_name")}
+MEMBER = {name: pa.string() for name in ("id", "image_id", "path", "source", "given_split", "class_name")}
 JUDGED = {**MEMBER, "group": pa.string(), "stratum": pa.string(), "leaked": pa.bool_(), "reason": pa.string()}
 DIVIDED = {**JUDGED, "split": pa.string(), "order": pa.int64()}
 CENSUS = {**{name: DIVIDED[name] for name in BY}, "photographs": pa.int64(), "groups": pa.int64()}
@@ -39,7 +39,7 @@ def divide_gathered(readable: DataFrame, known: pa.Table, table: DataFrame | Non
     """The division of photographs of which all is `known` here.
 
     Args:
-        readable: columns of `MEMBER` and image_id.
+        readable: columns of `MEMBER`.
         known: of all photographs status, columns of `MEMBER` and, unless no copies are looked for, what
             `gathered.group_all` takes.
         table: `groups.read_table`'s.
@@ -71,7 +71,7 @@ def divide_on_executors(readable: DataFrame, total: int, table: DataFrame | None
     """The division of any number of photographs; one class at a time in an executor's memory.
 
     Args:
-        readable: columns of `MEMBER`, image_id and, unless no copies are looked for, kind and SKETCH; persisted.
+        readable: columns of `MEMBER` and, unless no copies are looked for, kind and SKETCH; persisted.
         total: about how many there are.
         table: `groups.read_table`'s.
     """

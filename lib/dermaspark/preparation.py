@@ -86,11 +86,14 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
         log.info("split: %s, left out %d", ", ".join(f"{s} {n}" for s, n in counts.items()), sum(left_out.values()))
 
         # ---- augment and write ----
-        kept = splits.where("reason is null").select("id", "group", "class_name", "split", "order")
-        rows = photographs.select("id", "image_id", "source", "image").join(kept, "id")
+        kept = splits.where("reason is null")
+        kept = kept.select("id", "image_id", "source", "group", "class_name", "split", "order")
         columns: list[str] = []
         if table is not None:
-            rows, columns = with_columns(rows, table)
+            kept, columns = with_columns(kept, table)
+        if not few:  # Spark would sort the pixels, all of them, to join them to more than it broadcasts
+            kept = kept.hint("shuffle_hash")
+        rows = photographs.select("id", "image").join(kept, "id")
         placed = place_rows(rows, classes, counts, columns, config)
         make = copies_of(config.augment, config.image, config.split.seed, columns)
         spec, persisted = preprocessing(config.image, config.input), [found, photographs, facts, splits]

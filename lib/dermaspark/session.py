@@ -19,10 +19,11 @@ BARRIER_CHECK = {
     "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",
     "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "3",
 }
-# Rows have pixels: few at a time are kept or sent to Python, so that memory does not grow with their number.
+# Rows have pixels: few at a time are kept, fetched or sent to Python, so that memory does not grow with their number.
 ROWS_AT_A_TIME = {
     "spark.sql.inMemoryColumnarStorage.batchSize": "128",
     "spark.sql.execution.arrow.maxBytesPerBatch": "4m",
+    "spark.reducer.maxSizeInFlight": "8m",  # from other executors, by each task: Spark's own is 48 MB
     "spark.buffer.pageSize": "4m",  # what each sort and aggregation takes to start with: Spark's own is 32 MB of 1 GB
 }
 # The heavy work is in Python: plans made anew between stages, and code compiled for them, cost more than they save.
