@@ -22,7 +22,7 @@ from dermaspark.sparing import spared
 
 MAX_DISTANCE = 5  # bits in which the signatures of a photograph and its copy may differ, of 53
 NEIGHBOURS = 64  # rows of one key that a row is compared with
-PHOTOGRAPHS_PER_SORT = 5_000  # each under some 50 keys: 20 MB, which a task of Spark sorts in memory
+PHOTOGRAPHS_PER_SORT = 2_000  # each under some 50 keys: 8 MB, which a task of Spark sorts in memory
 CHUNK = 64  # photographs or pairs at a time: so many that what is made of them stays in a core's cache
 
 
