@@ -66,8 +66,8 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     else:
         facts = measured.persist(StorageLevel.DISK_ONLY)
     readable, bad = facts.where("status = 'ok'"), facts.where("status != 'ok'")
-    counted = unreadable_among(known) if few else unreadable_of(bad)
-    unreadable = refuse_too_many(*counted, total, config.input.max_bad_fraction)
+    unreadable, example = unreadable_here(known) if few else unreadable_on_executors(bad)
+    refuse_too_many(unreadable, example, total, config.input.max_bad_fraction)
     several_sources = len(named) > 1 or (table is not None and "source" in table.columns)
     # Small steps of Spark that nothing waits for, beside the others: in a row they took a twentieth of the time.
     with ThreadPoolExecutor(1) as beside:
@@ -158,22 +158,23 @@ def read_groups(spark: SparkSession, paths: Any) -> DataFrame | None:
     return table.persist(StorageLevel.DISK_ONLY)
 
 
-Unread = tuple[int, Mapping[str, str] | None]  # how many, and the path and status of the first by id
+CountAndExample = tuple[int, Mapping[str, str] | None]  # how many, and the first by id: its path and status
 
 
-def unreadable_among(known: pa.Table) -> Unread:
-    """The photographs that can't be read, of those known here."""
+def unreadable_here(known: pa.Table) -> CountAndExample:
+    """How many of the photographs that the driver knows can't be read, and an example."""
     bad = known.select(["id", "path", "status"]).filter(pc.field("status") != "ok").sort_by("id")
     return bad.num_rows, next(iter(bad.slice(0, 1).to_pylist()), None)
 
 
-def unreadable_of(bad: DataFrame) -> Unread:
+def unreadable_on_executors(bad: DataFrame) -> CountAndExample:
+    """The same of photographs that executors know: those that can't be read."""
     [row] = bad.agg(F.count("*").alias("n"), F.min(F.struct("id", "path", "status")).alias("first")).collect()
     return int(row["n"]), row["first"].asDict() if row["first"] else None
 
 
-def refuse_too_many(n: int, first: Mapping[str, str] | None, total: int, max_bad_fraction: float) -> int:
-    """How many photographs can't be read; UserError where they are too many."""
+def refuse_too_many(n: int, first: Mapping[str, str] | None, total: int, max_bad_fraction: float) -> None:
+    """Warn of photographs that can't be read; UserError where they are too many."""
     if first:
         log.warning("set aside %d of %d photographs, e.g. %s: %s", n, total, first["path"], first["status"])
     if first and n > max_bad_fraction * total:
@@ -181,7 +182,6 @@ def refuse_too_many(n: int, first: Mapping[str, str] | None, total: int, max_bad
             f"{n} of {total} photographs can't be read, e.g. {first['path']}: {first['status']}; "
             f"more than input.max_bad_fraction={max_bad_fraction}: repair or remove them, or raise it"
         )
-    return n
 
 
 def set_aside(bad: DataFrame, url: str) -> None:
