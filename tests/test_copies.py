@@ -2,13 +2,10 @@
 
 import io
 import os
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from dermaspark import copies
 from dermaspark.copies import count_pairs, near_copies, same_pixels
 from dermaspark.fingerprint import fingerprint
 from dermaspark.groups import star
@@ -24,11 +21,6 @@ REAL = 60
 def row(name: str, data: bytes) -> tuple:
     facts = fingerprint(data, MANY)
     return name, facts.byte_hash, facts.pixel_hash, facts.thumbnail
-
-
-def thumbnails(images: list[Image.Image]) -> np.ndarray:
-    found = [fingerprint(jpeg(image), MANY).thumbnail for image in images]
-    return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32, 32)
 
 
 def pair(a: str, b: str) -> tuple[str, str]:
@@ -106,55 +98,6 @@ def test_likeness_does_not_depend_on_names_or_partitions(spark):
     results = [sorted(near_copies(spark.createDataFrame(rows, SCHEMA).repartition(n)).pairs.collect()) for n in (1, 5)]
     assert results[0] == results[1]
     assert len(results[0]) == 20
-
-
-def test_of_many_alike_each_is_tried_with_its_neighbours_alone_and_they_are_counted(spark, monkeypatch):
-    monkeypatch.setattr(copies, "NEIGHBOURS", 3)
-    n = 10
-    number, key = np.arange(n), np.zeros(n, np.int64)
-    a, b = copies._neighbours(number, key, np.zeros(n, np.int64), np.ones(n, bool), start=0)
-    assert set(zip(a.tolist(), b.tolist(), strict=True)) == {p for p in combinations(range(n), 2) if p[1] - p[0] <= 3}
-    assert copies._crowded(number, key).tolist() == list(range(4, n))
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 100])
-def test_batches_do_not_decide_what_is_compared(size):
-    rng = np.random.default_rng(0)
-    n = 300
-    columns = {
-        "number": rng.permutation(n),
-        "key": np.sort(rng.integers(0, 20, n)),
-        "signature": rng.integers(0, 2**20, n) & rng.integers(0, 2**20, n) & rng.integers(0, 2**20, n),
-        "whole": rng.integers(0, 2, n).astype(bool),
-    }
-    table = pa.RecordBatch.from_pydict(columns)
-
-    def met(batch_size: int) -> list[tuple]:
-        batches = [table.slice(i, batch_size) for i in range(0, n, batch_size)]
-        rows = [row for batch in copies._meet(batches) for row in batch.to_pylist()]
-        return sorted({(one["a"], -1 if one["b"] is None else one["b"]) for one in rows})
-
-    assert met(size) == met(n)
-    assert len(met(n)) > 50
-
-
-def test_photographs_in_memory_meet_as_on_executors(spark):
-    rng = np.random.default_rng(0)
-    alike = thumbnails([lesion(0)]) + rng.integers(-2, 3, (3 * copies.NEIGHBOURS, 32, 32))  # more than are compared
-    pictures = np.concatenate([alike.clip(0, 255).astype(np.uint8), thumbnails([lesion(seed) for seed in range(1, 9)])])
-    number = rng.permutation(10**6)[: len(pictures)]
-    rows = [(int(n), picture.tobytes()) for n, picture in zip(number, pictures, strict=True)]
-    met = copies.meet(spark.createDataFrame(rows, "number long, thumbnail binary")).where("b is not null").collect()
-    here = number[copies.meet_at_once(pictures, number)]
-    assert {tuple(pair) for pair in here.tolist()} == {tuple(row) for row in met}
-    assert len(here) == len(met) < len(alike) * (len(alike) - 1) / 2
-    assert len(copies.meet_at_once(pictures[:0], number[:0])) == len(copies.meet_at_once(pictures[:1], number[:1])) == 0
-
-
-def test_two_crops_are_not_compared():
-    number, key, signature = np.arange(3), np.zeros(3, np.int64), np.zeros(3, np.int64)
-    a, b = copies._neighbours(number, key, signature, np.array([False, False, True]), start=0)
-    assert sorted(zip(a.tolist(), b.tolist(), strict=True)) == [(0, 2), (1, 2)]
 
 
 def test_pairs_are_counted_from_the_sizes_of_the_sets(spark):

@@ -1,6 +1,7 @@
 """A photograph's fingerprint: what tells it from others, and what a network could cheat with."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -83,3 +84,8 @@ def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+
+def thumbnails_of(values: Iterable[bytes]) -> NDArray[np.uint8]:
+    """uint8 (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE) of the values of a binary column."""
+    return np.frombuffer(b"".join(values), np.uint8).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)

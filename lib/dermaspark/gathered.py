@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermaspark.alignment import Likeness, compare
-from dermaspark.copies import CHUNK, meet_at_once, thumbnails_of
+from dermaspark.candidates import CHUNK, meet_at_once
+from dermaspark.fingerprint import thumbnails_of
 from dermaspark.groups import first_joined
 
 LIMIT = 12_000  # photographs, HAM10000 and some more: 10 to 13 kB of memory each

@@ -7,7 +7,8 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from dermaspark.copies import confirm, laid_side_by_side, may_be_copies, meet
+from dermaspark.candidates import meet
+from dermaspark.copies import confirm, laid_side_by_side, may_be_copies
 from dermaspark.groups import cut, star
 from dermaspark.photographs import fingerprint_all
 
