@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chaos import distance, find_faults
+from chaos_runs import KINDS, Result
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-from chaos import distance, find_faults  # noqa: E402 - found by the line above
-from chaos_runs import KINDS, Result  # noqa: E402
 
 
 @pytest.mark.cluster

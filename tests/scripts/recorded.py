@@ -1,9 +1,6 @@
 """A recorded table of the ISIC Archive: made-up rows in the columns that its client writes."""
 
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from isic_table import read
 

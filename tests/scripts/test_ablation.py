@@ -1,15 +1,9 @@
 """The ablation switches on what it says, one option at a time, and its table is the paired comparisons."""
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from ablation import COPIES, OPTIONS, PLAIN, as_text, compare
 from test_comparison import report, table
 

@@ -1,17 +1,14 @@
 """The audit of dependencies: real pip-audit, and on loopback a service that speaks OSV's protocol."""
 
 import json
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from audit_dependencies import ACCEPTED, LOCKS, main, read_accepted
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-from audit_dependencies import ACCEPTED, LOCKS, main, read_accepted  # noqa: E402 - found by the line above
 
 HOROVOD = ("GHSA-0000-0000-0001", "CVE-2024-10190")
 

@@ -2,21 +2,18 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
+import bench
+import bench_photographs
 import psutil
 import pytest
+from bench_sides import Side
+from dermaspark.errors import UserError
 from PIL import Image
+from sample_photographs import draw_set
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import bench  # noqa: E402
-import bench_photographs  # noqa: E402
-from bench_sides import Side  # noqa: E402
-from dermaspark.errors import UserError  # noqa: E402
-from sample_photographs import draw_set  # noqa: E402
 
 CONTRACT = {
     "preprocess_vs_bare_loop",

@@ -1,14 +1,6 @@
 """The cost model's promises: it gives back what it was fitted to, and falls as it must."""
 
-import sys
-from pathlib import Path
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
 from cost_model import (
     LINKS,
     MOST_RANKS,
@@ -23,6 +15,8 @@ from cost_model import (
     page,
     predictions,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 networks = st.builds(Network, st.integers(1, 10**9), st.just(12288), st.integers(1, 4096), st.floats(1, 1e5))
 exchanges = st.builds(Exchange, st.floats(1e-6, 1e-2), st.floats(1e-11, 1e-7))

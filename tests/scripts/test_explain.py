@@ -1,18 +1,14 @@
 """scripts/explain.py draws a photograph's explanation from a real bundle, and says what it can't explain in a line."""
 
 import io
-import sys
 from pathlib import Path
 
+import explain
 import keras
 import numpy as np
 import pytest
 from dermaspark import bundle
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-import explain
 
 SIDE = 24
 

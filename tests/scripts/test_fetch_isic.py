@@ -10,15 +10,11 @@ import os
 import sys
 from pathlib import Path
 
+import fetch_isic
 import pytest
+from isic_table import CLASSES, arrange
 from PIL import Image
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import fetch_isic  # noqa: E402 - found by the line above
-from isic_table import CLASSES, arrange  # noqa: E402 - likewise
-from recorded import PHOTOGRAPHS, RECORDED, ROWS  # noqa: E402 - this folder, by pytest
+from recorded import PHOTOGRAPHS, RECORDED, ROWS
 
 # As isic-cli 12.4 behaves: the whole table or none; an image that it can't get is skipped in silence; files appear
 # whole under their names; a failure is a line on stderr and an exit status.

@@ -1,12 +1,8 @@
 """What the ISIC Archive's table says of each image: its class, or why it has none, and its group."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
 from isic_table import CLASSES, GROUP_COLUMNS, arrange, class_of, diagnosis, groups_table, read
 from lesion_drawing import KINDS
 from recorded import BY_CLASS, ROWS

@@ -10,8 +10,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import sample_photographs
 from dermaspark import networks
 from dermaspark.config import Network
+from lesion_drawing import KINDS
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
@@ -19,10 +21,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import sample_photographs  # noqa: E402
-from lesion_drawing import KINDS  # noqa: E402
 
 SIDE = 64
 

@@ -1,12 +1,6 @@
 """The scale test judges what it measured: memory against a bound, time against the number of photographs."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
 from scale import OF_LESION, Cost, draw, find_faults
 
 
