@@ -124,7 +124,7 @@ def page(document: Mapping[str, Any]) -> str:
         lines.append("")
         lines += [
             f"Fitted, {way}: latency {exchange['latency'] * 1e6:.0f} us, "
-            f"{1e-9 / max(exchange['seconds_a_byte'], 1e-15):.2f} GB/s. "
+            f"{1e-9 / max(exchange['seconds_a_byte'], 1e-15):.2f} GB/s."
             for way, exchange in model["exchanges"].items()
         ]
         lines += [
@@ -148,7 +148,7 @@ def page(document: Mapping[str, Any]) -> str:
         lines += ["is in that rate, so these hours are an upper bound:", ""]
         lines += ["| photographs | " + " | ".join(f"{c:,}" for c in CORES) + " |", "|---|" + "---|" * len(CORES)]
         for n, row in hours.items():
-            lines.append(f"| {int(n):,} | " + " | ".join(f"{value:,.1f}" for value in row.values()) + " |")
+            lines.append(f"| {int(n):,} | " + " | ".join(f"{float(f'{value:.2g}'):,g}" for value in row.values()) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -59,4 +59,4 @@ def test_the_page_has_the_prediction_beside_the_measured_figure():
     [row] = [line for line in text.splitlines() if line.startswith("| seed")]
     assert "| 2,345 |" in row and "| 2,5" in row  # 256 rows in 160 ms, and 39 ms for the exchange
     assert "at the rate of a run of 2,000" in text
-    assert "| 1,000,000 | 1.4 |" in text  # 2 cores, 100 photographs a second each
+    assert "| 1,000,000 | 1.4 | 0.17 | 0.022 |" in text  # 2, 16 and 128 cores, 100 photographs a second each
