@@ -148,7 +148,8 @@ def page(document: Mapping[str, Any]) -> str:
         lines += ["is in that rate, so these hours are an upper bound:", ""]
         lines += ["| photographs | " + " | ".join(f"{c:,}" for c in CORES) + " |", "|---|" + "---|" * len(CORES)]
         for n, row in hours.items():
-            lines.append(f"| {int(n):,} | " + " | ".join(f"{float(f'{value:.2g}'):,g}" for value in row.values()) + " |")
+            rounded = [float(f"{value:.2g}") for value in row.values()]
+            lines.append(f"| {int(n):,} | " + " | ".join(f"{value:,g}" for value in rounded) + " |")
     return "\n".join(lines) + "\n"
 
 
