@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from dermaspark import audit, catalog, groups, photographs, storage
+from dermaspark.examination import examine
 from disguise import DISGUISES, jpeg, lesion
 from PIL import Image
 from pyspark import StorageLevel
@@ -209,6 +210,21 @@ def test_the_document_is_written_last(spark, audited, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         audit.write(spark, audited[0], f"file://{tmp_path}/out", MAX_PIXELS)
     assert not (tmp_path / "out" / audit.DOCUMENT).exists()
+
+
+def test_an_audit_that_fails_leaves_an_earlier_one_as_it_is(spark, planted, tmp_path, configure, monkeypatch):
+    config = configure(f"input.path={planted}", f"report.path={tmp_path}/report", "overwrite=true")
+    examine(spark, config)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert tmp_path / "report" / audit.DOCUMENT in before
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(audit, "canary", full)
+    with pytest.raises(OSError, match="no space"):
+        examine(spark, config)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_the_document_is_the_figures(audited):

@@ -20,12 +20,14 @@ def examine(spark: SparkSession, config: Config) -> dict[str, Any]:
     url = storage.resolve(config.report.path)
     folders = catalog.class_folders(catalog.sources(config.input.path))
     table = read_groups(spark, config.input.groups)
-    storage.claim(url, audit.DOCUMENT, "report.path", config.overwrite, audit.ENTRIES)
+    output = (url, audit.DOCUMENT, "report.path", config.overwrite, audit.ENTRIES)
+    storage.reserve(*output)
     found = catalog.find(spark, folders).persist(StorageLevel.DISK_ONLY)
     total = count_found(found, len(folders))
     photographs = fingerprint_all(found.where("kind != 'other'"), total, config.input.max_pixels)
     result = audit.audit(
         photographs.persist(StorageLevel.DISK_ONLY), table, config.audit.near_copies, config.split.seed
     )
+    storage.claim(*output)  # only now: an audit that fails leaves an earlier one as it is
     audit.write(spark, result, url, config.input.max_pixels)
     return result.figures
