@@ -20,7 +20,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 300  # for a side to be ready
-ROUNDS = (3, 5)  # at least, at most: of two rounds a median forgives nothing
+ROUNDS = 5  # of three the median moved by up to 14 % between two runs on a shared machine
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 Work = Callable[[int], tuple[float, float]]  # so many units of work to (things done, seconds)
@@ -138,16 +138,14 @@ class Side:
 
 
 def alternate(sides: Mapping[str, Side], seconds: float) -> dict[str, list[dict[str, float]]]:
-    """Turns of each side, one after the other in rounds, each round in the order opposite to the last.
+    """Turns of each side, one after the other in ROUNDS rounds, each round in the order opposite to the last.
 
-    `seconds` of work for each in all, at least about, in ROUNDS rounds, or fewer where a unit of work is long.
+    `seconds` of work for each in all, at least about: a turn is a unit of work or more.
     """
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
-    longest = max(side.last.seconds for side in sides.values())
-    rounds = min(ROUNDS[1], max(ROUNDS[0], math.ceil(seconds / longest)))
-    for number in range(rounds):
+    for number in range(ROUNDS):
         for name in list(sides) if number % 2 == 0 else reversed(list(sides)):
-            turns[name].append(asdict(sides[name].take_turn_of(seconds / rounds)))
+            turns[name].append(asdict(sides[name].take_turn_of(seconds / ROUNDS)))
     return turns
 
 
