@@ -81,7 +81,17 @@ def ship_library(spark: SparkSession, folder: Path) -> None:
     spark.sparkContext.addPyFile(str(archive))
 
 
+class WithoutStackTraces(logging.Formatter):
+    """Messages alone: what libraries log with a stack trace they raise too, and the job says that in a line."""
+
+    def formatException(self, ei: object) -> str:  # noqa: N802 - logging's own name
+        return ""
+
+
 def start_logging(log_level: str) -> None:
-    """One line a message on stderr, ours from INFO up and other libraries' from ERROR up."""
-    logging.basicConfig(stream=sys.stderr, level=logging.ERROR, format="%(message)s", force=True)
+    """One line a message on stderr, ours from INFO up and other libraries' from ERROR up; stack traces for debug."""
+    handler = logging.StreamHandler(sys.stderr)
+    if log_level != "debug":
+        handler.setFormatter(WithoutStackTraces())
+    logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
     logging.getLogger("dermaspark").setLevel(logging.DEBUG if log_level == "debug" else logging.INFO)
