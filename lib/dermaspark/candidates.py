@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 from threadpoolctl import threadpool_limits
 
 from dermaspark.fingerprint import thumbnails_of
+from dermaspark.photographs import in_chunks
 from dermaspark.signature import file_under_keys
 from dermaspark.sparing import spared
 
@@ -76,7 +77,7 @@ def _in_sorted(values: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[
 
 def _file(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Each photograph under its keys: _FILED."""
-    for chunk in chunks(batches):
+    for chunk in in_chunks(batches, CHUNK):
         filed = file_under_keys(thumbnails_of(chunk.column("thumbnail").to_pylist()))
         number = chunk.column("number").to_numpy()[filed.photograph]
         columns = {"number": number, "key": filed.key, "signature": filed.signature, "whole": filed.whole}
@@ -128,9 +129,3 @@ def _neighbours(
 def _crowded(number: NDArray[np.int64], key: NDArray[np.int64]) -> NDArray[np.int64]:
     many: NDArray[np.bool_] = key[NEIGHBOURS + 1 :] == key[: -NEIGHBOURS - 1]
     return number[NEIGHBOURS + 1 :][many]
-
-
-def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        for start in range(0, batch.num_rows, CHUNK):
-            yield batch.slice(start, CHUNK)

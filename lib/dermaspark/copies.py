@@ -9,8 +9,9 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from dermaspark.alignment import Likeness, compare
-from dermaspark.candidates import chunks, meet
+from dermaspark.candidates import CHUNK, meet
 from dermaspark.fingerprint import thumbnails_of
+from dermaspark.photographs import in_chunks
 from dermaspark.sparing import spared
 
 _CONFIRMED = "id_a string, id_b string, pairs long, correlation float, residual float"
@@ -99,7 +100,7 @@ def may_be_copies(pairs: DataFrame) -> DataFrame:
     """Of pairs of sketches, laid side by side, those whose thumbnails are worth comparing: id_a and id_b."""
 
     def keep(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for chunk in chunks(batches):
+        for chunk in in_chunks(batches, CHUNK):
             likely = _compare(chunk).may_be_copy
             yield chunk.select(["id_a", "id_b"]).filter(pa.array(likely))
 
@@ -114,7 +115,7 @@ def _compare(pairs: pa.RecordBatch) -> Likeness:
 
 def _confirm(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Of candidate pairs with their thumbnails, those that are copies: _CONFIRMED."""
-    for chunk in chunks(batches):
+    for chunk in in_chunks(batches, CHUNK):
         likeness = _compare(chunk)
         columns = [*(chunk.column(name) for name in ("id_a", "id_b", "pairs"))]
         columns += [pa.array(likeness.correlation), pa.array(likeness.residual)]
