@@ -40,6 +40,8 @@ find_tools() {
   esac
   command -v g++ >/dev/null || missing+=("g++ (Debian: g++)")
   command -v make >/dev/null || missing+=("make (Debian: make)")
+  # What .venv comes to; pip's cache and compiling want some 500 MB more, on whichever disks those are.
+  [ -x .venv/bin/python ] || [ "$(df -Pm . | awk 'NR == 2 { print $4 }')" -ge 3000 ] || missing+=("3 GB free on this disk")
   [ ${#missing[@]} = 0 ] && return
   local IFS=';'
   echo "set-up: missing: ${missing[*]}" | sed 's/;/; /g' >&2
