@@ -3,7 +3,7 @@
 # PYTHON=python3.12 chooses the interpreter. Returns at once where the last set-up still holds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-unset PYTHONPATH PYTHONHOME SPARK_CONF_DIR SPARK_HOME
+unset PYTHONPATH PYTHONHOME SPARK_CONF_DIR SPARK_HOME PYSPARK_DRIVER_PYTHON PYSPARK_PYTHON
 
 recipe=(requirements-build.lock requirements.lock scripts/setup.sh scripts/build_wheels.py scripts/patches/*)
 stamp=.venv/.setup
@@ -79,14 +79,14 @@ check() {
 # SPARK_CONF_DIR) the JVM reads its jars, and says nothing of it.
 archive_classes() {
   local folder archive=$PWD/.venv/spark.jsa compiler='-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m'
-  folder=$(mktemp -d)
-  rm -f "$archive"
-  python scripts/sample_photographs.py --train-per-class 4 --test-per-class 1 "$folder/photographs"
-  SPARK_LOCAL_IP=127.0.0.1 SPARK_SUBMIT_OPTS="'-XX:ArchiveClassesAtExit=$archive' $compiler" \
-    spark-submit --master 'local[2]' jobs/preprocess.py --config conf/seed.yaml \
-    input.path="$folder/photographs" output.path="$folder/dataset"
-  rm -r "$folder"
-  echo "'-XX:SharedArchiveFile=$archive' -Xlog:cds=off -Xlog:cds+dynamic=off $compiler" >.venv/jvm-options
+  # Chained: set -e does not hold in what a stage runs.
+  folder=$(mktemp -d) && rm -f "$archive" &&
+    python scripts/sample_photographs.py --train-per-class 4 --test-per-class 1 "$folder/photographs" &&
+    SPARK_LOCAL_IP=127.0.0.1 SPARK_SUBMIT_OPTS="'-XX:ArchiveClassesAtExit=$archive' $compiler" \
+      spark-submit --master 'local[2]' jobs/preprocess.py --config conf/seed.yaml \
+      input.path="$folder/photographs" output.path="$folder/dataset" &&
+    rm -r "$folder" &&
+    echo "'-XX:SharedArchiveFile=$archive' -Xlog:cds=off -Xlog:cds+dynamic=off $compiler" >.venv/jvm-options
 }
 
 if holds; then

@@ -72,6 +72,14 @@ def test_cramers_v_is_1_where_the_source_tells_the_class_and_0_where_it_does_not
     assert cramers_v(np.array([[500, 100], [0, 0]])) is None
 
 
+@pytest.mark.parametrize("n", [2, 7, 30, 1000])
+def test_sources_or_classes_of_one_photograph_each_are_not_measured(n):
+    alone = np.eye(n, dtype=np.int64)
+    by_two_classes = np.stack([alone[: n // 2].sum(axis=0), alone[n // 2 :].sum(axis=0)])
+    for counts in (alone, by_two_classes, by_two_classes.T):
+        assert cramers_v(counts) is None
+
+
 def test_balanced_accuracy_of_the_source_counts_each_class_alike():
     assert balanced_accuracy_of_source(np.array([[1000, 0], [0, 3]])) == 1
     assert balanced_accuracy_of_source(np.array([[1000, 10], [1000, 10]])) == 0.5

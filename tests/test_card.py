@@ -6,6 +6,7 @@ import pytest
 from dermaspark.card import NO, PARTLY, YES, checklist, limits
 
 SPLIT: dict[str, Any] = {"by": {"source": {"one": {}}}}
+REFUSED = {"n": 100, "refused": 0, "share": 0.0}
 
 
 def about(protocol: Any = "", splits: dict[str, Any] | None = None, **model: Any) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def test_every_item_of_both_guidelines_is_in_the_table() -> None:
         ("Test on external", NO, {"splits": {"outside": SPLIT}}, YES),
         ("Fairness", NO, {"splits": {"test": {"by": {"sex": {}}}}}, PARTLY),
         ("Differences between", NO, {"splits": {"test": {"by": {"source": {"one": {}, "two": {}}}}}}, YES),
+        ("Use: ", NO, {"splits": {"test": SPLIT | {"refused": REFUSED}}}, PARTLY),
         ("Output of the model", PARTLY, {"calibration": {"temperature": 1.2}}, YES),
     ],
 )
@@ -56,4 +58,5 @@ def test_limits_say_what_was_not_done() -> None:
     done = " ".join(limits(about(splits={"outside": SPLIT | {"clustered_ci95": {"accuracy": [0, 1]}}})))
     assert "too narrow" not in done
     assert "not tested on photographs from outside" not in done
-    assert "gate" in " ".join(limits(about(gate={"threshold": 3})))
+    assert "gate" not in text
+    assert "gate" in " ".join(limits(about(splits={"test": SPLIT | {"refused": REFUSED}})))

@@ -73,8 +73,9 @@ def rich(found: dict[str, Any]) -> dict[str, Any]:
         of["abstaining"] = {"coverage": 0.61, "risk": 0.241, "missed_malignancies": 1, "accepted": 183, "n": 300}
         of["priors"]["given"] = of["priors"]["uniform"]
         of["importance"] = {"patches": {"accuracy_drop": 0.0345, "log_loss_rise": 0.2229}}
+        of["refused"] = {"n": 300, "refused": 97, "share": 97 / 300}
     found["abstaining"] = {"wanted_risk": 0.2, "threshold": 0.7125, "fitted_on": "val"}
-    found["model"] |= {"calibration": {"temperature": 1.234, "rows": 282}, "gate": {"refused": "97 of 100"}}
+    found["model"] |= {"calibration": {"temperature": 1.234, "rows": 282}}
     return found
 
 
@@ -163,7 +164,8 @@ def test_all_that_the_document_may_have_is_shown() -> None:
         "61.0%",
         "24.1%",
     ]
-    shown += ["1 malignant one is called benign", "24.1% at 61%", "97 of 100", "patches", "0.035", "0.223"]
+    shown += ["1 malignant one is called benign", "24.1% at 61%", "would refuse 97 (32.3%)"]
+    shown += ["patches", "0.035", "0.223"]
     text = " ".join(page.text.split())
     for one in shown:
         assert one in text, one

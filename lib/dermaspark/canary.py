@@ -45,7 +45,8 @@ def cramers_v(counts: NDArray[np.int64]) -> float | None:
     """The association of a table's rows and columns, 0 to 1, corrected for bias (Bergsma, 2013).
 
     Args:
-        counts: int (sources, classes). None where fewer than two rows or columns have any.
+        counts: int (sources, classes). None where fewer than two rows or columns have any, and where each photograph
+            has a row or a column of its own: any table of that kind would look associated.
     """
     table = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0].astype(float)
     n, (rows, columns) = table.sum(), table.shape
@@ -54,8 +55,8 @@ def cramers_v(counts: NDArray[np.int64]) -> float | None:
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / n
     phi2 = ((table - expected) ** 2 / expected).sum() / n
     corrected = max(0.0, phi2 - (rows - 1) * (columns - 1) / (n - 1))
-    smaller = min(side - (side - 1) ** 2 / (n - 1) for side in (rows, columns)) - 1
-    return float(np.sqrt(corrected / smaller))
+    smaller = min((side - 1) * (n - side) for side in (rows, columns)) / (n - 1)
+    return float(np.sqrt(corrected / smaller)) if smaller else None
 
 
 def balanced_accuracy_of_source(counts: NDArray[np.int64]) -> float:

@@ -22,13 +22,17 @@ class Item(NamedTuple):
     where: str
 
 
+def can_refuse(document: Mapping[str, Any]) -> bool:
+    """Whether `predict` refuses what is not like the training photographs: then the refused are counted."""
+    return any(of.get("refused") for of in document["splits"].values())
+
+
 def limits(document: Mapping[str, Any]) -> list[str]:
     """What the figures do not say."""
     splits = document["splits"]
     clustered = any(of.get("clustered_ci95") for of in splits.values())
-    gate = isinstance(document["model"], Mapping) and document["model"].get("gate")
     found = ["Skin tone is not recorded with the photographs, so how well the model does on darker skin is not known."]
-    if gate:
+    if can_refuse(document):
         found.append("A gate refuses much of what is no photograph of a lesion, not all of it; a lesion of any other")
         found[-1] += " class passes it, and is given one of the classes above all the same."
     else:
@@ -136,7 +140,7 @@ def _on_the_results(document: Mapping[str, Any]) -> list[Item]:
     columns = {name for of in splits.values() for name in of["by"]} - {"source"}
     sources = any(len(of["by"].get("source", ())) > 1 for of in splits.values())
     outside = "outside" in splits
-    gate = isinstance(document["model"], Mapping) and document["model"].get("gate")
+    gate = can_refuse(document)
     return [
         Item(
             "Discrimination and calibration, with uncertainty",
@@ -174,6 +178,6 @@ def _on_the_results(document: Mapping[str, Any]) -> list[Item]:
             "27a-27c",
             "41",
             PARTLY if gate else NO,
-            "the gate refuses what is no photograph of a lesion" if gate else "not for use on anyone",
+            f"{'the gate refuses what is not like the training photographs; ' * gate}not for use on anyone",
         ),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dermaspark import bundle, metrics, mistakes, permutation, report, scoring, storage
+from dermaspark import bundle, featurising, metrics, mistakes, permutation, report, scoring, storage
 from dermaspark.config import Config, Report
 from dermaspark.dataset import Manifest, read_manifest
 from dermaspark.errors import UserError
@@ -146,7 +146,9 @@ def check_match(data_url: str, manifest: Manifest, model_url: str, document: dic
             f"the dataset {data_url} has {', '.join(manifest.classes)}"
         )
     for key, value in document["preprocessing"].items():
-        if manifest.preprocessing.get(key) != value and key == "features":
+        if key == featurising.COLUMN and document["reads"] != key:
+            continue  # the model reads pixels
+        if manifest.preprocessing.get(key) != value and key == featurising.COLUMN:
             raise UserError(
                 f"{model_url}: reads features that were fitted on other photographs than those of the dataset "
                 f"{data_url}: evaluate it on its own dataset, or these photographs by input.path"

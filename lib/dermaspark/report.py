@@ -51,7 +51,7 @@ def page(
     """The page; every text in it that came from folders, tables or settings is escaped.
 
     document: as metrics.json holds it; what it may have and lacks leaves no trace. dataset may have `counts`
-    (photographs, by what became of them), model `calibration` and `gate`; what dataset, model and protocol hold
+    (photographs, by what became of them), model `calibration`; what dataset, model and protocol hold
     beside what the page has words for is listed as it is.
     curves: by split, as `metrics.curves` gives them.
     history: of each epoch, loss, accuracy, val_loss, val_accuracy and learning_rate, as far as known.
@@ -74,7 +74,7 @@ def page(
         clustered={"accuracy": None, "sensitivity": {}} | ((of or {}).get("clustered_ci95") or {}),
         malignancy=_malignancy(of.get("malignancy") if of else None),
         calibration=_section(document["model"], "calibration"),
-        gate=_facts(_section(document["model"], "gate")),
+        refused=(of or {}).get("refused"),
         mistakes=mistakes,
         training=document["splits"].get("train"),
         facts={
@@ -136,7 +136,7 @@ def _facts(section: Any) -> list[tuple[str, str]]:
     """A section of the document as lines of a name and a text; a text alone has no name."""
     if not isinstance(section, Mapping):
         return [("", str(section))] if section else []
-    said = ("counts", "calibration", "gate")  # elsewhere on the page
+    said = ("counts", "calibration")  # elsewhere on the page
     return [(_words(key), text) for key, value in section.items() if key not in said and (text := _text(value))]
 
 

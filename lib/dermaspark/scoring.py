@@ -47,7 +47,7 @@ def score_dataset(
     shares = [(number, portions[number::tasks]) for number in range(tasks)]
     dataset_id = manifest.id
     classes, reads, names = document["classes"], document["reads"], pa.array(manifest.classes)
-    more = [STRANGENESS] if COLUMN in manifest.preprocessing else []
+    more = [STRANGENESS] if reads == COLUMN else []  # a model that reads pixels can't tell
     kept = ["id", "image_id", "source", "group", *manifest.columns]
 
     def score_portion(paths: list[str]) -> Iterator[pa.RecordBatch]:

@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from dermaspark import bundle
+from dermaspark.dataset import read_manifest
+from dermaspark.evaluation import check_match
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +83,7 @@ def test_every_count_adds_up_and_the_report_holds_what_is_promised(first_run, so
         assert Path(row["path"].removeprefix("file://")).parent.name == row["label"]
         assert row["probability"] == max(row["probabilities"])
     page = (first_run / "report" / "report.html").read_text()
+    assert f"would refuse {test['refused']['refused']} (" in page
     assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
@@ -95,6 +100,18 @@ def test_predict_gives_what_evaluate_gave(first_run, source):
     one = rows[0]["path"].removeprefix("file://")
     out = succeed(first_run, "local[2]", "predict", *everything, f"input.path={one}", "output.path=one")
     assert f"{rows[0]['path']}  {rows[0]['predicted']} ({rows[0]['probability']:.3f})" in out
+
+
+def test_a_model_that_reads_pixels_refuses_nothing_and_its_report_says_so(first_run, tmp_path):
+    data, pixels = f"data.path={first_run}/dataset", ("network.name=seed", "network.hidden=[8]")
+    succeed(tmp_path, "local[2]", "train", data, "model.path=model", *SHORT, *pixels)
+    succeed(tmp_path, "local[2]", "evaluate", data, "model.path=model", "report.path=report")
+    assert not any("refused" in of for of in figures(tmp_path)["splits"].values())
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "would refuse" not in page and "It knows the classes above and no other" in page
+    document, manifest = bundle.read_document(f"file://{tmp_path}/model"), read_manifest(f"file://{first_run}/dataset")
+    elsewhere = manifest.preprocessing | {"features": {"sha256": "of other photographs"}}
+    check_match("elsewhere", replace(manifest, preprocessing=elsewhere), "model", document)
 
 
 def test_predict_refuses_what_is_not_like_its_photographs(first_run, tmp_path):
