@@ -148,25 +148,33 @@ def _labelled(folder: Any, path: str) -> dict[str, Any]:
 
 
 def _kinds(url: str) -> Iterator[tuple[str, str]]:
-    """Full URL (with escapes where it is not UTF-8) and kind of every file that is not hidden."""
+    """Full URL (with escapes where it is not UTF-8) and kind of every file that is not hidden, nor below what is."""
     for path in _walk(url):
-        stem, extension = posixpath.splitext(posixpath.basename(path))
-        if stem.startswith("."):
+        if "/." in path[len(url) :] or posixpath.basename(path).startswith("."):
             continue
-        kind = "photograph" if extension[1:].lower() in EXTENSIONS else "other"
+        kind = "photograph" if posixpath.splitext(path)[1][1:].lower() in EXTENSIONS else "other"
         readable = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         yield readable, "misnamed" if readable != path and kind == "photograph" else kind
 
 
 def _walk(url: str) -> Iterator[str]:
-    """Full URLs of a file, or of all files below a folder, as they come: one folder's names in memory at a time."""
+    """Full URLs of a file, or of all files below a folder, as they come: one folder's names in memory at a time.
+
+    Raises:
+        UserError: what is there can't be listed, or this machine does not see it.
+    """
     fs, root = locate(url)
-    if not fs.isdir(root):
-        yield url
-    elif url.startswith("file://"):
-        for folder, _, names in os.walk(root):
-            yield from (f"file://{folder}/{name}" for name in names)
-    else:
-        scheme = url.partition("://")[0]
-        for folder, _, names in fs.walk(root):
-            yield from (f"{scheme}://{folder.lstrip('/')}/{name}" for name in names)
+    try:
+        if fs.isfile(root):
+            yield url
+            return
+        # What fsspec does around it takes longer than listing a local folder.
+        walked = os.walk(root, onerror=_refuse) if url.startswith("file://") else fs.walk(root, on_error="raise")
+        for folder, _, names in walked:
+            yield from (f"{url}{folder.rstrip('/')[len(root) :]}/{name}" for name in names)
+    except OSError as error:
+        raise UserError(f"{error.filename or url}: can't be listed ({error.strerror or error})") from error
+
+
+def _refuse(error: OSError) -> None:
+    raise error

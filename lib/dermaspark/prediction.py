@@ -60,9 +60,9 @@ def find_roots(path: object) -> list[str]:
     for one in path if isinstance(path, list) else [path]:
         url = storage.resolve(str(one))
         fs, name = storage.locate(url)
-        scheme = url.partition("://")[0]
+        above = url[: -len(name)] if url.endswith(name) else url.partition("://")[0] + "://"
         # A name is taken as it stands before it is taken for a glob: photographs may have brackets in theirs.
-        matches = [url] if fs.exists(name) else [f"{scheme}://{match}" for match in sorted(fs.glob(name))]
+        matches = [url] if fs.exists(name) else [f"{above}{match}" for match in sorted(fs.glob(name))]
         if not matches:
             raise UserError(f"input.path={one}: no such file or folder, and nothing matches it")
         urls += matches

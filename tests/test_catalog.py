@@ -1,0 +1,84 @@
+"""Finding photographs: every one that is there, by its full URL, or a refusal that names the folder."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from dermaspark.catalog import file_rows
+from dermaspark.errors import UserError
+from dermaspark.prediction import find_roots
+from fsspec.implementations.memory import MemoryFileSystem
+
+
+class Hosted(MemoryFileSystem):
+    """A file system whose paths lack the host that its URLs name, as HDFS has it."""
+
+    protocol = "hosted"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return MemoryFileSystem._strip_protocol("/" + path.removeprefix("hosted://host:8020").lstrip("/"))
+
+
+@pytest.fixture
+def hosted() -> Iterator[None]:
+    fsspec.register_implementation("hosted", Hosted, clobber=True)
+    fs = fsspec.filesystem("hosted")
+    for name in ("nevus/a.jpg", "nevus/below/b.png", "nevus/notes.txt"):
+        fs.pipe(f"/isic/{name}", b"x")
+    yield
+    fs.rm("/isic", recursive=True)
+
+
+def kinds(url: str) -> dict[str, str]:
+    return {row.path: row.kind for rows in file_rows(url, lambda path: {"path": path}) for row in rows.itertuples()}
+
+
+def test_urls_of_another_file_system_keep_what_its_paths_lack(hosted):
+    url = "hosted://host:8020/isic"
+    below = {"a.jpg": "photograph", "below/b.png": "photograph", "notes.txt": "other"}
+    assert kinds(url) == {f"{url}/nevus/{name}": kind for name, kind in below.items()}
+    assert kinds(f"{url}/nevus/a.jpg") == {f"{url}/nevus/a.jpg": "photograph"}
+    assert find_roots(f"{url}/nevus/*.jpg") == [f"{url}/nevus/a.jpg"]
+
+
+@pytest.mark.parametrize("at", ["file://{}", "memory:/{}"])
+def test_hidden_files_and_what_lies_below_hidden_folders_are_passed_over(tmp_path, at):
+    url = at.format(tmp_path)
+    for name in ("a.jpg", ".b.jpg", ".thumbnails/c.jpg", "d.e/f.jpg", ".ipynb_checkpoints/deep/g.jpg"):
+        with fsspec.open(f"{url}/{name}", "wb", auto_mkdir=True) as file:
+            file.write(b"x")
+    assert set(kinds(url)) == {f"{url}/a.jpg", f"{url}/d.e/f.jpg"}
+    assert set(kinds(f"{url}/.thumbnails")) == {f"{url}/.thumbnails/c.jpg"}
+
+
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """A folder that this process may not list, below one that it may."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        inner = Path(folder, "locked")
+        inner.mkdir(mode=0)
+        root = os.geteuid() == 0  # whom no mode stops
+        if root:
+            os.seteuid(65534)
+        try:
+            yield inner
+        finally:
+            if root:
+                os.seteuid(0)
+            inner.chmod(0o755)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused_by_name(locked):
+    with pytest.raises(UserError, match=f"{locked}: can't be listed \\(Permission denied\\)"):
+        kinds(f"file://{locked.parent}")
+
+
+@pytest.mark.parametrize("url", ["file:///no/such/folder", "memory://no/such/folder"])
+def test_a_folder_that_this_machine_does_not_see_is_refused_by_name(url):
+    with pytest.raises(UserError, match="/no/such/folder: can't be listed"):
+        kinds(url)
