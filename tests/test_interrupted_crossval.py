@@ -1,54 +1,80 @@
-"""Cross-validation goes on with the folds of the same run alone."""
+"""An interrupted cross-validation goes on with the same photographs, tables and settings alone."""
 
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from dermaspark.catalog import sources
-from dermaspark.census import grouped_by
-from dermaspark.config import to_dict
-from dermaspark.crossval import check_dataset, check_model, fold_config
-from dermaspark.dataset import Manifest
+from conftest import draw_source
+from dermaspark import storage
+from dermaspark.crossval import check_same, cross_validate, what_decides
 from dermaspark.errors import UserError
-from dermaspark.preparation import preprocessing
+
+RUN = ("audit.near_copies=false", "split.policy=relabel", "train.num_processes=2")
 
 
-def test_a_fold_of_other_photographs_or_settings_is_refused(configure, tmp_path):
-    for name in ("these", "others"):
-        (tmp_path / name).mkdir()
-    config = fold_config(configure(f"input.path={tmp_path}/these"), 5, 2, f"file://{tmp_path}/out")
-    made = Manifest(
-        classes=["a", "b"],
-        preprocessing={**preprocessing(config.image, config.input), "features": {"spec": to_dict(config.features)}},
-        augment=to_dict(config.augment),
-        split=to_dict(config.split),
-        sources=sources(config.input.path),
-        columns=[],
-        counts={},
-        class_counts={},
-        protocol={"grouped_by": grouped_by(config)},
-        files=[],
-    )
-    check_dataset(made, config)
-    for key, other in (
-        ("input.path", replace(config, input=replace(config.input, path=f"{tmp_path}/others"))),
-        ("split", replace(config, split=replace(config.split, seed=1))),
-        ("augment", replace(config, augment=replace(config.augment, copies=7))),
-        ("image", replace(config, image=replace(config.image, width=32))),
-        ("features.families", replace(config, features=replace(config.features, families=["covariance"]))),
-        ("features.components", replace(config, features=replace(config.features, components=3))),
-        ("grouped by", replace(config, input=replace(config.input, groups="table.csv"))),
-    ):
-        with pytest.raises(UserError, match=f"fold-2/dataset: an unfinished run made it with {key}="):
-            check_dataset(made, other)
+@pytest.fixture
+def begin(spark, configure, tmp_path):
+    """What decides the figures of a run on the test's photographs and tables, with arguments."""
+    draw_source(tmp_path / "these", 3, 1)
+    (tmp_path / "lesions.csv").write_text("image_id,lesion_id,age\na,1,70\nb,,\n")
+    (tmp_path / "classes.csv").write_text("image_id,class\na,nevus\n")
+    tables = (f"input.groups={tmp_path}/lesions.csv", f"split.relabel={tmp_path}/classes.csv")
+
+    def begun(*arguments: str) -> dict:
+        spark.catalog.clearCache()  # a run that goes on is another session, which reads the tables again
+        return what_decides(spark, configure(f"input.path={tmp_path}/these", *tables, *RUN, *arguments))
+
+    return begun
 
 
-def test_a_fold_s_model_of_other_settings_is_refused(configure, tmp_path):
-    config = fold_config(configure(f"input.path={tmp_path}"), 5, 2, f"file://{tmp_path}/out")
-    made = {"network": to_dict(config.network), "train": to_dict(config.train)}
-    check_model(made, replace(config, train=replace(config.train, num_processes=7)))
-    for key, other in (
-        ("network", replace(config, network=replace(config.network, heads=9))),
-        ("train", replace(config, train=replace(config.train, epochs=99))),
-    ):
-        with pytest.raises(UserError, match=f"fold-2/model: an unfinished run made it with {key}="):
-            check_model(made, other)
+def test_a_run_goes_on_with_the_same_and_what_decides_nothing_may_change(begin, tmp_path):
+    url = f"file://{tmp_path}/crossval.json"
+    storage.write_json(url, begin())
+    (tmp_path / "lesions.csv").write_text("image_id,lesion_id,age\nb,,\na,1,70\n")
+    check_same(url, begin("train.num_processes=7", "train.max_restarts=0", "report.risk=0.2", "log_level=debug"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "key"),
+    [
+        ("input.path={these: PLACE/these/Train}", "input.path"),
+        ("split.seed=1", "split.seed"),
+        ("augment.copies=7", "augment.copies"),
+        ("image.width=32", "image.width"),
+        ("features.families=[covariance]", "features.families"),
+        ("features.photographs=1000", "features.photographs"),
+        ("audit.near_copies=true", "audit.near_copies"),
+        ("network.heads=9", "network.heads"),
+        ("train.epochs=99", "train.epochs"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_settings(begin, tmp_path, argument, key):
+    url = f"file://{tmp_path}/crossval.json"
+    storage.write_json(url, begin())
+    with pytest.raises(UserError, match=f"crossval.json: an unfinished run began with {key}="):
+        check_same(url, begin(argument.replace("PLACE", str(tmp_path))))
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda at: (at / "these/Train/nevus/new.jpg").write_bytes(b""), "the names of the photographs"),
+        (lambda at: (at / "lesions.csv").write_text("image_id,lesion_id,age\na,1,70\nb,1,\n"), "the rows of input.gro"),
+        (lambda at: (at / "classes.csv").write_text("image_id,class\na,melanoma\n"), "the rows of split.relabel"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_photographs_or_tables(begin, tmp_path, change, key):
+    url = f"file://{tmp_path}/crossval.json"
+    storage.write_json(url, begin())
+    change(tmp_path)
+    with pytest.raises(UserError, match=f"crossval.json: an unfinished run began with {key}"):
+        check_same(url, begin())
+
+
+def test_a_folder_that_another_job_made_is_left_alone(spark, configure, tmp_path):
+    source, out = draw_source(tmp_path / "these", 3, 1), tmp_path / "dataset"
+    storage.claim(f"file://{out}", "manifest.json", "output.path", overwrite=False, known=())
+    (out / "manifest.json").write_text("{}")
+    before = sorted(Path(out).iterdir())
+    with pytest.raises(UserError, match="holds manifest.json, which is not of an earlier run"):
+        cross_validate(spark, configure(f"input.path={source}", f"output.path={out}"))
+    assert sorted(Path(out).iterdir()) == before

@@ -4,13 +4,13 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from dermaspark import bundle, catalog, dataset, evaluation, scoring, storage
-from dermaspark.census import grouped_by
 from dermaspark.config import FREE_TO_CHANGE, Config, Data, Model, Output, to_dict
 from dermaspark.errors import UserError
-from dermaspark.preparation import prepare, preprocessing
+from dermaspark.groups import checksum, read_labels
+from dermaspark.preparation import prepare, read_groups
 from dermaspark.run import train
 
 log = logging.getLogger("dermaspark")
@@ -18,7 +18,9 @@ log = logging.getLogger("dermaspark")
 FOLDS = 5
 OUT_OF_FOLD = "out_of_fold"
 DEFAULT_OUTPUT = "runs/crossval"
-ENTRIES = (*evaluation.ENTRIES, "fold-*")
+BEGUN = "crossval.json"  # what the run began with: it goes on with the same alone
+ENTRIES = (*evaluation.ENTRIES, BEGUN, "fold-*")
+DECIDING = ("image", "features", "augment", "audit", "split", "network", "train")  # sections of the configuration
 
 
 def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
@@ -28,12 +30,18 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
         what metrics.json holds: its one split is 'out_of_fold'.
 
     Raises:
-        UserError: as from preprocessing, training and evaluation.
+        UserError: as from preprocessing, training and evaluation, and where an interrupted run began with other
+            settings, tables or photographs (by their names).
     """
     url = storage.resolve(config.output.path or DEFAULT_OUTPUT)
     folds = config.split.folds or FOLDS
-    if config.overwrite or not storage.is_unfinished(url, evaluation.METRICS):
-        storage.claim(url, evaluation.METRICS, "output.path", config.overwrite, ENTRIES)
+    output = (url, evaluation.METRICS, "output.path", config.overwrite, ENTRIES)
+    storage.reserve(*output)
+    begun, wanted = storage.join(url, BEGUN), what_decides(spark, config)
+    if config.overwrite or not storage.exists(begun):
+        storage.claim(*output)
+        storage.write_json(begun, wanted)
+    check_same(begun, wanted)
     for fold in range(folds):
         log.info("fold %d of %d", fold + 1, folds)
         run_fold(spark, fold_config(config, folds, fold, url))
@@ -81,51 +89,44 @@ def fold_config(config: Config, folds: int, fold: int, url: str) -> Config:
 
 def run_fold(spark: SparkSession, config: Config) -> None:
     """Preprocess and train, as far as an earlier run has not."""
-    if storage.exists(storage.join(config.data.path, dataset.MANIFEST)):
-        check_dataset(dataset.read_manifest(config.data.path), config)
-    else:
+    if not storage.exists(storage.join(config.data.path, dataset.MANIFEST)):
         prepare(spark, config)
-    if storage.exists(storage.join(config.model.path, bundle.DOCUMENT)):
-        check_model(bundle.read_document(config.model.path)["training"], config)
-    else:
+    if not storage.exists(storage.join(config.model.path, bundle.DOCUMENT)):
         train(spark, config)
 
 
-def check_dataset(manifest: dataset.Manifest, config: Config) -> None:
-    """UserError where an earlier run made a fold's dataset of other photographs or with other settings."""
-    pixels = preprocessing(config.image, config.input)
-    spec = manifest.preprocessing.get("features", {}).get("spec", {})
-    families, components = (list(spec.get("families", [])), spec.get("components", config.features.components))
-    _compare(
-        config.data.path,
-        ("input.path", manifest.sources, catalog.sources(config.input.path)),
-        ("split", manifest.split, to_dict(config.split)),
-        ("augment", manifest.augment, to_dict(config.augment)),
-        ("image", {name: manifest.preprocessing.get(name) for name in pixels}, pixels),
-        ("features.families", families, config.features.families),
-        ("features.components", components, config.features.components),
-        ("grouped by", manifest.protocol["grouped_by"], grouped_by(config)),
-    )
+def what_decides(spark: SparkSession, config: Config) -> dict[str, Any]:
+    """All that decides the figures, by key: settings, which photographs there are, and what the tables say."""
+    sources = catalog.sources(config.input.path)
+    names = catalog.find(spark, catalog.class_folders(sources)).where("kind != 'other'").select("id")
+    table = read_groups(spark, config.input.groups)
+    labels = read_labels(spark, storage.resolve(config.split.relabel)) if config.split.relabel else None
+    sections = {name: to_dict(getattr(config, name)) for name in DECIDING}
+    for free in (FREE_TO_CHANGE - {"epochs"}) & sections["train"].keys():
+        del sections["train"][free]
+    return {
+        "input.path": sources,
+        "input.max_pixels": config.input.max_pixels,
+        "the names of the photographs": digest_of(names),
+        "the rows of input.groups": None if table is None else digest_of(table),
+        "the rows of split.relabel": None if labels is None else digest_of(labels),
+        **{f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()},
+    }
 
 
-def check_model(training: dict[str, Any], config: Config) -> None:
-    """UserError where an earlier run trained a fold's model with other settings."""
-
-    def fixed(settings: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in settings.items() if key not in FREE_TO_CHANGE - {"epochs"}}
-
-    _compare(
-        config.model.path,
-        ("network", training["network"], to_dict(config.network)),
-        ("train", fixed(training["train"]), fixed(to_dict(config.train))),
-    )
+def digest_of(rows: DataFrame) -> str:
+    """A text that is the same for the same rows, in any order."""
+    n, hashes = checksum(rows)
+    return f"{n} ({hashes or 0})"
 
 
-def _compare(url: str, *settings: tuple[str, Any, Any]) -> None:
-    for key, made, wanted in settings:
-        if made != wanted:
+def check_same(url: str, wanted: dict[str, Any]) -> None:
+    """UserError where the file at `url` says that an unfinished run began with something else."""
+    made = storage.read_json(url)
+    for key, value in wanted.items():
+        if made.get(key) != value:
             raise UserError(
-                f"{url}: an unfinished run made it with {key}={made}, not {wanted}; "
+                f"{url}: an unfinished run began with {key}={made.get(key)}, not {value}; "
                 "overwrite=true starts afresh, or name another output.path"
             )
 

@@ -44,13 +44,13 @@ def components(links: DataFrame, photographs: DataFrame) -> DataFrame:
     """
     edges = links.select(F.least("id_a", "id_b").alias("low"), F.greatest("id_a", "id_b").alias("high"))
     edges = cut(edges.where("low < high").distinct())
-    now, before = _checksum(edges), NO_EDGES
+    now, before = checksum(edges), NO_EDGES
     if now[0] <= LINKS_OF_ONE_TASK:
         edges = edges.coalesce(1).mapInArrow(spared(_join_up), "low string, high string")
     else:
         while now != before:
             edges = cut(_small_star(_large_star(edges)))
-            now, before = _checksum(edges), now
+            now, before = checksum(edges), now
     named = edges.select(F.col("high").alias("id"), F.col("low").alias("group"))
     return photographs.select("id").join(named, "id", "left").select("id", F.coalesce("group", "id").alias("group"))
 
@@ -174,8 +174,10 @@ def cut(edges: DataFrame) -> DataFrame:
     return edges.checkpoint() if kept else edges.localCheckpoint(storageLevel=StorageLevel.DISK_ONLY_2)
 
 
-def _checksum(edges: DataFrame) -> Checksum:
-    [row] = edges.agg(F.count("*"), F.sum(F.xxhash64("low", "high").cast("decimal(20,0)"))).collect()
+def checksum(rows: DataFrame) -> Checksum:
+    """How many rows there are, and the sum of their hashes: the same in any order."""
+    hashed = F.xxhash64(*[_quoted(name) for name in rows.columns])
+    [row] = rows.agg(F.count("*"), F.sum(hashed.cast("decimal(20,0)"))).collect()
     return row[0], row[1]
 
 

@@ -155,11 +155,6 @@ def claim(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ..
     _leave_mark(url, key)
 
 
-def is_unfinished(url: str, marker: str) -> bool:
-    """Whether `reserve` or `claim` began an output there whose `marker` is not written yet."""
-    return exists(join(url, OURS)) and not exists(join(url, marker))
-
-
 def _of_earlier_run(url: str, marker: str, key: str, overwrite: bool, known: tuple[str, ...]) -> list[str]:
     """The entries that an earlier run left in an output folder, sorted; UserError where it is not to be claimed."""
     if not exists(url):

@@ -3,8 +3,10 @@
 import json
 
 import pyarrow.parquet as pq
+import pytest
 from conftest import draw_source
 from dermaspark.crossval import cross_validate
+from dermaspark.errors import UserError
 
 SMALL = ("image.height=16", "image.width=16", "augment.copies=0", "audit.near_copies=false")
 SHORT = ("network.hidden=[16]", "train.batch_size=16", "train.learning_rate=1e-3", "train.epochs=2")
@@ -27,3 +29,12 @@ def test_each_photograph_is_scored_by_the_model_that_did_not_see_it(spark, confi
     right = sum(row["label"] == row["predicted"] for row in rows)
     assert of["accuracy"] == right / 150
     assert figures["protocol"]["folds"] == 2
+    # ---- what was not finished goes on where it stood, and with the same alone ----
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("fold-*/*/*.json")}
+    (tmp_path / "out" / "metrics.json").unlink()
+    with pytest.raises(UserError, match="began with train.epochs=2, not 3"):
+        cross_validate(spark, configure(*arguments, "train.epochs=3"))
+    again = cross_validate(spark, configure(*arguments))
+    assert again["splits"] == figures["splits"]
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("fold-*/*/*.json")}
+    assert len(made) == 4
