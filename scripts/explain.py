@@ -58,15 +58,16 @@ def explain(model: str, photo: str, out: str, class_name: str | None = None) -> 
         raise UserError(f"{class_name}: no class of the model; it has {', '.join(classes)}")
     try:
         image = clean(decode(storage.read_bytes(photo_url), spec["height"], spec["width"], spec["max_pixels"]), spec)
-    except FileNotFoundError as error:
-        raise UserError(f"{photo_url}: no such file") from error
+    except OSError as error:
+        raise UserError(f"{photo_url}: can't be read ({error.strerror or error})") from error
     except Unreadable as error:
         raise UserError(f"{photo_url}: {error.reason}") from error
     score = scoring.loaded(model_url).probabilities
     probabilities = score(image[None])[0]
     which = int(probabilities.argmax()) if class_name is None else classes.index(class_name)
     drops = occlusion(score, image, which)
-    storage.write_bytes(storage.resolve(out), draw(image, drops, probabilities, classes, which))
+    with storage.writing_to(out):
+        storage.write_bytes(storage.resolve(out), draw(image, drops, probabilities, classes, which))
     print(f"{classes[which]} {probabilities[which]:.3f}, explained in {out}")
 
 

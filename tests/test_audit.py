@@ -196,10 +196,13 @@ def test_the_page_is_bounded(spark, audited, monkeypatch):
     assert "1 of 3 are shown" in page
 
 
-def test_no_picture_is_made_of_a_giant():
+def test_no_picture_is_made_of_a_giant_or_of_what_is_gone(tmp_path):
     width, height = lesion(1).size
-    assert audit.audit_page.picture(jpeg(lesion(1)), width * height) is not None
-    assert audit.audit_page.picture(jpeg(lesion(1)), width * height - 1) is None
+    photograph, gone = tmp_path / "photograph.jpg", tmp_path / "gone.jpg"
+    photograph.write_bytes(jpeg(lesion(1)))
+    assert audit.audit_page.picture(f"file://{photograph}", width * height) is not None
+    assert audit.audit_page.picture(f"file://{photograph}", width * height - 1) is None
+    assert audit.audit_page.picture(f"file://{gone}", width * height) is None
 
 
 def test_the_document_is_written_last(spark, audited, tmp_path, monkeypatch):

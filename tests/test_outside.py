@@ -1,6 +1,7 @@
 """The outside test: folders of any names against a model's classes, counted as plain arithmetic counts them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,16 +137,23 @@ def test_figures_by_folder_equal_those_of_scikit_learn() -> None:
     ("job", "finished", "output"),
     [(outside.evaluate, "metrics.json", "report.path"), (prediction.predict, "_SUCCESS", "output.path")],
 )
-def test_where_no_photograph_is_found_an_earlier_result_stays(
-    spark, configure, model, tmp_path, job, finished, output
+@pytest.mark.parametrize("broken", ["photographs", "model.keras", "bundle.json"])
+def test_what_is_refused_leaves_an_earlier_result(
+    spark, configure, model, tmp_path, job, finished, output, broken
 ) -> None:
+    shutil.copytree(model.removeprefix("file://"), tmp_path / "model")
     (tmp_path / "empty" / "nevus").mkdir(parents=True)
     (tmp_path / "empty" / "nevus" / "notes.txt").write_text("no photograph")
+    if broken != "photographs":
+        (tmp_path / "empty" / "nevus" / "a.jpg").write_bytes(picture(1))
+        (tmp_path / "model" / broken).write_text("{}")
     (tmp_path / "result").mkdir()
     for name in (storage.OURS, finished):
         (tmp_path / "result" / name).write_text("")
-    arguments = [f"model.path={model}", f"input.path={tmp_path}/empty", f"{output}={tmp_path}/result"]
-    with pytest.raises(UserError, match="no photograph there"):
+    arguments = [f"model.path={tmp_path}/model", f"input.path={tmp_path}/empty", f"{output}={tmp_path}/result"]
+    with pytest.raises(
+        UserError, match=r"no photograph there|model\.keras: is not the model|bundle\.json: format None"
+    ):
         job(spark, configure(*arguments, "overwrite=true"))
     assert (tmp_path / "result" / finished).exists()
 

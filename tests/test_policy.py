@@ -1,5 +1,6 @@
 """The promises about leaks and conflicts: what is left out is named, and no group stands on two sides."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -88,6 +89,17 @@ def test_kept_leaks_are_counted_against_the_test_photographs(prepared):
     manifest, _ = prepared("split.policy=keep")
     assert manifest.counts["left_out"] == 0
     assert manifest.protocol["share_of_test_photographs_that_are_clean"] == 1 - 1 / 8
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [("conflict.jpg,nevus", "names none of the photographs"), ("conflict,Wart", "no folder is named Wart")],
+)
+def test_a_table_that_hardly_fits_is_spoken_of(prepared, tmp_path, caplog, row, said):
+    (tmp_path / "labels.csv").write_text(f"image_id,class\n{row}\n")
+    with caplog.at_level(logging.WARNING, "dermaspark"):
+        prepared("split.policy=relabel", f"split.relabel={tmp_path}/labels.csv")
+    assert f"split.relabel: {said}" in caplog.text
 
 
 def test_a_table_relabels_training_photographs(spark, prepared, flawed, tmp_path):

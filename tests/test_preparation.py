@@ -13,6 +13,7 @@ from dermaspark import gathered, writing
 from dermaspark.cleaning import clean
 from dermaspark.dataset import read_manifest
 from dermaspark.errors import UserError
+from dermaspark.features import efficientnet
 from dermaspark.photo import decode
 from dermaspark.preparation import prepare, read_groups
 from PIL import Image
@@ -225,6 +226,15 @@ def test_photographs_that_are_refused_leave_an_earlier_dataset_whole(prepared, t
         prepared(source, "overwrite=true")
     assert read_manifest(url) == earlier
     assert contents(url) == rows
+
+
+def test_weights_that_are_missing_leave_an_earlier_dataset_whole(prepared, tmp_path, monkeypatch):
+    source = draw_source(tmp_path / "source", 4, 1, CLASSES[:2])
+    earlier, url = prepared(source)
+    monkeypatch.setattr(efficientnet, "FILE", ("no_such_package", "file"))
+    with pytest.raises(UserError, match="efficientnet needs the weights of the package"):
+        prepared(source, "overwrite=true", "features.families=[efficientnet]")
+    assert read_manifest(url) == earlier
 
 
 def test_class_folders_alone_give_training_and_validation_rows(prepared, tmp_path):

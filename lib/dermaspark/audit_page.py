@@ -100,7 +100,7 @@ def pictures(spark: SparkSession, paths: list[str], max_pixels: int) -> dict[str
 
     def make(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            jpegs = [picture(storage.read_bytes(path), max_pixels) for path in batch.column("path").to_pylist()]
+            jpegs = [picture(path, max_pixels) for path in batch.column("path").to_pylist()]
             columns = [batch.column("path"), pa.array(jpegs, pa.binary())]
             yield pa.RecordBatch.from_arrays(columns, names=["path", "jpeg"])
 
@@ -112,14 +112,15 @@ def pictures(spark: SparkSession, paths: list[str], max_pixels: int) -> dict[str
     return {row["path"]: f"data:image/jpeg;base64,{base64.b64encode(row['jpeg']).decode()}" for row in rows}
 
 
-def picture(data: bytes, max_pixels: int) -> bytes | None:
+def picture(url: str, max_pixels: int) -> bytes | None:
     """A JPEG of a photograph, its longer side PICTURE_SIDE at most; None where it can't be read any more."""
     try:
+        data = storage.read_bytes(url)
         header = inspect(data, max_pixels)
         scale = min(1.0, PICTURE_SIDE / max(header.width, header.height))
         width, height = (max(1, round(side * scale)) for side in (header.width, header.height))
         pixels = decode(data, height, width, max_pixels)
-    except Unreadable:
+    except (OSError, Unreadable):
         return None
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=PICTURE_QUALITY)

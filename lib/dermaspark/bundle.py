@@ -92,13 +92,10 @@ def load(url: str) -> Bundle:
     """Raises UserError where there is no whole bundle, or its parts do not belong together."""
     import keras
 
-    from dermaspark import featurising
-
     document = read_document(url)
-    data = storage.read_bytes(storage.join(url, MODEL))
-    if _sha256(data) != document.pop("model_sha256"):
-        raise UserError(f"{storage.join(url, MODEL)}: is not the model that {DOCUMENT} names; train again")
-    del document["preprocessing_hash"]
+    data, fitted = _read_model(url, document), _read_featuriser(url, document)
+    for checked in ("model_sha256", "preprocessing_hash"):
+        del document[checked]
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):  # Keras compresses nothing
             raise UserError(
@@ -109,9 +106,35 @@ def load(url: str) -> Bundle:
         with open(file, "wb") as opened:
             opened.write(data)
         model = keras.models.load_model(file, compile=False, safe_mode=True)
-    computed = document["preprocessing"].get("features")
-    needed = computed and document["reads"] == featurising.COLUMN
-    return Bundle(model=model, featuriser=featurising.load(url, computed) if needed else None, **document)
+    return Bundle(model=model, featuriser=fitted, **document)
+
+
+def check(url: str, document: dict[str, Any]) -> None:
+    """What `load` would find wrong with the bundle's files, or what this machine lacks to use it on photographs.
+
+    Without Keras, for the driver. Raises UserError.
+    """
+    from dermaspark import featurising
+
+    _read_model(url, document)
+    if fitted := _read_featuriser(url, document):
+        featurising.check_weights(fitted.spec.families)
+
+
+def _read_model(url: str, document: dict[str, Any]) -> bytes:
+    file = storage.join(url, MODEL)
+    data = storage.read_bytes(file) if storage.exists(file) else b""
+    if _sha256(data) != document["model_sha256"]:
+        raise UserError(f"{file}: is not the model that {DOCUMENT} names; train again")
+    return data
+
+
+def _read_featuriser(url: str, document: dict[str, Any]) -> Featuriser | None:
+    """The featuriser of a bundle whose model reads features."""
+    from dermaspark import featurising
+
+    reads_features = document["reads"] == featurising.COLUMN
+    return featurising.load(url, document["preprocessing"][featurising.COLUMN]) if reads_features else None
 
 
 def read_document(url: str) -> dict[str, Any]:

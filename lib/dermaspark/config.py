@@ -97,6 +97,7 @@ class Split:
     def __post_init__(self) -> None:
         _one_of("split.policy", self.policy, ("drop", "keep", "relabel", "as_published"))
         _within("split.validation", self.validation, 0, 0.9)
+        _within("split.seed", self.seed, 0, 2**32 - 1)
         if self.folds is not None:
             _within("split.folds", self.folds, 2, 1000)
             _within("split.fold", self.fold, 0, self.folds - 1)
@@ -172,7 +173,8 @@ class Train:
             _within(f"train.{name}", getattr(self, name), 0, 2**31)
         _within("train.learning_rate", self.learning_rate, 1e-12, 100)
         _within("train.min_learning_rate", self.min_learning_rate, 0, 100)
-        _within("train.reduce_lr_factor", self.reduce_lr_factor, 1e-6, 1)
+        _within("train.reduce_lr_factor", self.reduce_lr_factor, 1e-6, 0.999)
+        _within("train.seed", self.seed, 0, 2**32 - 1)
         _within("train.stall_minutes", self.stall_minutes, 0.01, 1e6)
         _within("train.checkpoint_minutes", self.checkpoint_minutes, 0, 1e6)
         for name in ("weight_decay", "mixup"):

@@ -30,11 +30,16 @@ Floats = NDArray[np.float32]
 
 def spec_of(settings: Features, seed: int) -> FeatureSpec:
     """Raises UserError where a family's weights are not installed."""
-    if "efficientnet" in settings.families:
-        efficientnet.check()
+    check_weights(settings.families)
     return FeatureSpec(
         tuple(settings.families), components=settings.components, photographs=settings.photographs, seed=seed
     )
+
+
+def check_weights(families: Iterable[str]) -> None:
+    """Raises UserError where a family needs weights that this machine does not have."""
+    if "efficientnet" in families:
+        efficientnet.check()
 
 
 def measure(rows: DataFrame, spec: FeatureSpec, height: int, width: int) -> tuple[DataFrame, Featuriser]:

@@ -45,6 +45,7 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
     """
     model_url, url = storage.resolve(config.model.path), storage.resolve(config.report.path)
     document = bundle.read_document(model_url)
+    bundle.check(model_url, document)
     classes: list[str] = document["classes"]
     given_prior(config.report, classes)
     sources = catalog.sources(config.input.path)

@@ -30,6 +30,7 @@ def predict(spark: SparkSession, config: Config) -> DataFrame:
     """
     model_url, url = storage.resolve(config.model.path), storage.resolve(config.output.path or DEFAULT_OUTPUT)
     document = bundle.read_document(model_url)
+    bundle.check(model_url, document)
     roots = find_roots(config.input.path)
     output = (url, SUCCESS, "output.path", config.overwrite, ENTRIES)
     storage.reserve(*output)

@@ -48,6 +48,7 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
     named = catalog.sources(config.input.path)
     folders = catalog.class_folders(named)
     table = read_groups(spark, config.input.groups)
+    wanted = featurising.spec_of(config.features, config.split.seed) if config.features.families else None
     output = (url, MANIFEST, "output.path", config.overwrite, ENTRIES)
     storage.reserve(*output)
 
@@ -97,9 +98,8 @@ def prepare(spark: SparkSession, config: Config) -> Manifest:
         placed = place_rows(rows, classes, counts, columns, config)
         make = copies_of(config.augment, config.image, config.split.seed, columns)
         spec, persisted = preprocessing(config.image, config.input), [found, photographs, facts, splits]
-        if config.features.families:
+        if wanted:
             log.info("computing features: %s", ", ".join(config.features.families))
-            wanted = featurising.spec_of(config.features, config.split.seed)
             expanded = expand_rows(placed, make, columns)
             placed, fitted = featurising.measure(expanded, wanted, config.image.height, config.image.width)
             persisted.append(placed)

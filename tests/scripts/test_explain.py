@@ -56,8 +56,9 @@ def test_the_picture_shows_photograph_map_and_probabilities(model, photo, tmp_pa
     ("file", "class_name", "said"),
     [
         ("photo.png", "wart", "wart: no class of the model; it has melanoma, nevus"),
-        ("missing.png", "nevus", "missing.png: no such file"),
+        ("missing.png", "nevus", "missing.png: can't be read (No such file or directory)"),
         ("text.png", "nevus", "text.png: "),
+        (".", "nevus", "can't be read (Is a directory)"),
     ],
 )
 def test_what_cannot_be_explained_is_said_in_a_line(model, photo, tmp_path, capsys, file, class_name, said):
@@ -66,3 +67,9 @@ def test_what_cannot_be_explained_is_said_in_a_line(model, photo, tmp_path, caps
     [line] = capsys.readouterr().err.splitlines()
     assert said in line
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_picture_that_cannot_be_written_is_said_in_a_line(model, photo, capsys):
+    assert explain.main([model, str(photo), str(photo / "out.png")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"explain: {photo}/out.png: can't be written")
