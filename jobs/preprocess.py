@@ -14,10 +14,8 @@ from dermaspark.config import Config  # noqa: E402
 
 def preprocess(spark: SparkSession, config: Config) -> None:
     manifest = preparation.prepare(spark, config)
-    counts = manifest.counts
-    print(
-        f"dataset      {config.output.path or preparation.DEFAULT_OUTPUT} ({len(manifest.classes)} classes, {len(manifest.files)} files)"
-    )
+    counts, place = manifest.counts, config.output.path or preparation.DEFAULT_OUTPUT
+    print(f"dataset      {place} ({len(manifest.classes)} classes, {len(manifest.files)} files)")
     print("photographs  " + ", ".join(f"{name} {n}" for name, n in counts.items()))
     print(f"copies       {manifest.copies} of each training photograph, the photograph itself included")
 

@@ -6,7 +6,7 @@ import pytest
 from dermaspark.card import NO, PARTLY, YES, checklist, limits
 
 SPLIT: dict[str, Any] = {"by": {"source": {"one": {}}}}
-REFUSED = {"n": 100, "refused": 0, "share": 0.0}
+REFUSED = {"n": 0, "share": 0.0}
 
 
 def about(protocol: Any = "", splits: dict[str, Any] | None = None, **model: Any) -> dict[str, Any]:

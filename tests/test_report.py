@@ -73,7 +73,7 @@ def rich(found: dict[str, Any]) -> dict[str, Any]:
         of["abstaining"] = {"coverage": 0.61, "risk": 0.241, "missed_malignancies": 1, "accepted": 183, "n": 300}
         of["priors"]["given"] = of["priors"]["uniform"]
         of["importance"] = {"patches": {"accuracy_drop": 0.0345, "log_loss_rise": 0.2229}}
-        of["refused"] = {"n": 300, "refused": 97, "share": 97 / 300}
+        of["refused"] = {"n": 97, "share": 97 / 300}
     found["abstaining"] = {"wanted_risk": 0.2, "threshold": 0.7125, "fitted_on": "val"}
     found["model"] |= {"calibration": {"temperature": 1.234, "rows": 282}}
     return found

@@ -83,7 +83,7 @@ def test_every_count_adds_up_and_the_report_holds_what_is_promised(first_run, so
         assert Path(row["path"].removeprefix("file://")).parent.name == row["label"]
         assert row["probability"] == max(row["probabilities"])
     page = (first_run / "report" / "report.html").read_text()
-    assert f"would refuse {test['refused']['refused']} (" in page
+    assert f"would refuse {test['refused']['n']} (" in page
     assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
