@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 JOBS = Path(__file__).resolve().parent
 sys.path.insert(0, str(JOBS.parent / "lib"))
 
-from dermaspark import examination, job  # noqa: E402 - the library is found by the line above
+from dermaspark import examination, job, summary  # noqa: E402 - the library is found by the line above
 from dermaspark.config import Config  # noqa: E402
 
 
@@ -21,7 +21,7 @@ def audit(spark: SparkSession, config: Config) -> None:
         chance = f"balanced accuracy {canary['balanced_accuracy']:.3f}, chance {canary['chance']:.3f}"
         print(f"size, bytes, JPEG quality and mean colour alone tell the classes with a {chance}")
     if source:
-        told = f"balanced accuracy {source['balanced_accuracy']:.3f}, Cramer's V {source['cramers_v']:.3f}"
+        told = f"balanced accuracy {source['balanced_accuracy']:.3f}, Cramer's V {summary.shown(source['cramers_v'])}"
         print(f"the source alone tells the classes with a {told}")
     print(f"audit  {config.report.path}/audit.html")
 

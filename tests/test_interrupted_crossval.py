@@ -45,6 +45,7 @@ def test_a_run_goes_on_with_the_same_and_what_decides_nothing_may_change(begin, 
         ("audit.near_copies=true", "audit.near_copies"),
         ("network.heads=9", "network.heads"),
         ("train.epochs=99", "train.epochs"),
+        ("train.early_stopping_patience=2", "train.early_stopping_patience"),
     ],
 )
 def test_a_run_does_not_go_on_with_other_settings(begin, tmp_path, argument, key):

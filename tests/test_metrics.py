@@ -10,7 +10,7 @@ from dermaspark.intervals import wilson
 from dermaspark.metrics import ALL, TRAINING, UNIFORM, Cell, Tally, curves, document, figures
 from dermaspark.randomness import generator
 from dermaspark.summary import as_text, short_names
-from dermaspark.sums import BINS, Floats, Ints, Sums, count, log_odds_bin, to_uniform_prior
+from dermaspark.sums import BINS, Floats, Ints, Sums, count, log_odds_bin, to_prior
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -27,7 +27,7 @@ def tally_of(rows: dict[str, tuple[Ints, Floats]], names: Sequence[str] = NAMES)
     found: dict[Cell, dict[str, Any]] = {}
     for split, (truth, probabilities) in rows.items():
         found[Cell(split, ALL, ALL, TRAINING)] = figures(count(truth, probabilities), names)
-        even = to_uniform_prior(probabilities, prior)
+        even = to_prior(probabilities, prior, np.ones(len(prior)))
         found[Cell(split, ALL, ALL, UNIFORM)] = figures(count(truth, even), names)
     drawn = {split: curves(count(*of), names) for split, of in rows.items()}
     return Tally(tuple(names), found, drawn, {split: {} for split in rows})
@@ -170,9 +170,9 @@ def test_a_uniform_prior_undoes_the_shares_of_training() -> None:
     likelihood = np.array([[1.0, 3.0, 2.0, 0.0], [4.0, 1.0, 1.0, 0.0]])
     at_training = likelihood * prior / (likelihood * prior).sum(axis=1, keepdims=True)
     expected = likelihood / likelihood.sum(axis=1, keepdims=True)
-    assert to_uniform_prior(at_training, prior) == pytest.approx(expected)
+    assert to_prior(at_training, prior, np.ones(len(prior))) == pytest.approx(expected)
     all_on_unseen = np.array([[0.0, 0.0, 0.0, 1.0]])
-    assert to_uniform_prior(all_on_unseen, prior).tolist() == all_on_unseen.tolist()
+    assert to_prior(all_on_unseen, prior, np.ones(len(prior))).tolist() == all_on_unseen.tolist()
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 5), (5, 5), (63, 118), (7_000, 10_000)])

@@ -88,11 +88,6 @@ def test_the_source_confound_is_said_in_plain_words(v: float, words: str, alarm:
     assert ("archive" in found.text) == (v > 0.2)
 
 
-def test_the_canary_is_said_against_chance() -> None:
-    assert "29.8%, against 11.1% by chance" in said(canary={"balanced_accuracy": 0.298, "chance": 1 / 9})
-    assert "by chance" not in said(canary=None, source=None)
-
-
 def test_a_model_of_another_dataset_is_no_clean_test() -> None:
     assert not [one for one in remarks(about(dataset="here")) if one.alarm]
     [found] = [one for one in remarks(about(dataset="there")) if one.alarm]

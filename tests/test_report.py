@@ -62,6 +62,9 @@ def mistakes(classes: list[str]) -> list[dict[str, Any]]:
     return [wrong | {"picture": PICTURE}, wrong | {"picture": None}]
 
 
+MALIGNANCY = ("sensitivity", "specificity", "auc", "specificity_at_95_sensitivity", "threshold_at_95_sensitivity")
+
+
 def rich(found: dict[str, Any]) -> dict[str, Any]:
     """The document with all that it may have."""
     malignancy = {"classes": found["classes"][:1], "n_malignant": 100, "n_benign": 200, "sensitivity": 0.87}
@@ -155,7 +158,7 @@ def test_all_that_the_document_may_have_is_shown() -> None:
     plain = Page(report.page(bare, of.curves, HISTORY)).text
     found = rich(document(of, **about))
     page = Page(report.page(found, of.curves, HISTORY, mistakes(found["classes"])))
-    shown = ["by lesion 12.3% to 87.7%", "0.123\u20130.877", "macro AP", "0.457", "test, given prior", "0.87", "0.812"]
+    shown = ["by group 12.3% to 87.7%", "0.123\u20130.877", "macro AP", "0.457", "test, given prior", "0.87", "0.812"]
     shown += ["of 100 malignant found", "13 of 100 malignant ones were called benign", "33.3%", "0.143"]
     shown += [
         "temperature of 1.234 and shifted by class, fitted on 282 validation photographs",
@@ -169,7 +172,7 @@ def test_all_that_the_document_may_have_is_shown() -> None:
     text = " ".join(page.text.split())
     for one in shown:
         assert one in text, one
-    for one in ("by lesion", "given prior", "temperature of", "gate", "mistakes\n"):
+    for one in ("by group 1", "given prior", "temperature of", "gate", "mistakes\n"):
         assert one not in plain.split("Model card")[0], one
 
 
@@ -202,11 +205,46 @@ def test_an_outside_test_has_folders_for_rows_and_classes_for_columns() -> None:
     found = document(of, dataset={}, model={}, protocol="", created="2026-01-31T23:59:00+00:00")
     test = found["splits"].pop("test")
     test |= {"rows": ["moles", "other things"], "columns": found["classes"], "confusion_matrix": [[1, 2, 3], [4, 5, 6]]}
+    test["malignancy"] = {**dict.fromkeys(MALIGNANCY), "classes": ["melanoma"], "n_malignant": 9, "n_benign": 12}
+    found["protocol"] = {"labels": {"moles": ["nevus"], "other things": ["melanoma"]}, "lesions": "not known"}
     test["per_class"] = dict(zip(test["rows"], list(test["per_class"].values())[:2], strict=True))
     found["splits"]["outside"] = test
-    page = Page(report.page(found, {"outside": of.curves["test"] | {"roc": {}}}))
+    wrong = {"id": "a.jpg", "probability": 0.9, "picture": None}
+    pairs = [("moles", "melanoma"), ("other things", "nevus"), ("other things", "vascular lesion")]
+    mistakes = [wrong | {"label": label, "predicted": predicted} for label, predicted in pairs]
+    page = Page(report.page(found, {"outside": of.curves["test"] | {"roc": {}}}, (), mistakes))
     assert "outside test accuracy" in page.text
+    assert page.text.count("malignant, called benign") == 2
     assert page.text.count("other things") >= 3
+
+
+def test_squares_are_blue_where_the_class_is_right_for_the_label() -> None:
+    classes = ["melanoma", "nevus", "vascular lesion"]
+    counts = [[5, 0, 2], [0, 7, 0]]
+    drawn = charts.confusion(counts, {"MEL": ["melanoma", "vascular lesion"], "NV": ["nevus"]}, classes)
+    by_name = charts.confusion(counts, {"melanoma": ["melanoma"], "nevus": ["nevus"]}, classes)
+    assert (drawn.count("var(--accent)"), drawn.count("var(--second)")) == (3, 0)
+    assert (by_name.count("var(--accent)"), by_name.count("var(--second)")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "unit"),
+    [
+        ({"policy": "drop", "grouped_by": ["copies", "the groups table"]}, "lesion"),
+        ({"policy": "drop", "grouped_by": ["copies", "near copies"]}, "group"),
+        ({"policy": "as_published", "grouped_by": []}, "group"),
+        ({"lesions": "the groups table"}, "lesion"),
+        ({"lesions": "not known"}, "group"),
+    ],
+)
+def test_intervals_are_by_lesion_only_where_lesions_are_known(protocol: dict[str, Any], unit: str) -> None:
+    of = tally(["melanoma", "nevus"])
+    about: dict[str, Any] = {"dataset": {}, "model": {}, "created": "2026-01-31T23:59:00+00:00"}
+    page = Page(report.page(rich(document(of, **about, protocol=protocol)), of.curves, HISTORY))
+    text = " ".join(page.text.split())
+    assert f"by {unit} 12.3% to 87.7%" in text
+    assert ("by lesion" in text) == (unit == "lesion")
+    assert ("know of copies at most" in text) == ("is not known: intervals are too narrow" in text) == (unit == "group")
 
 
 def test_pictures_take_the_colours_of_the_page() -> None:

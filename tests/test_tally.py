@@ -1,5 +1,6 @@
 """Figures counted in Spark equal those counted in one place, for any number of partitions."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from dermaspark.errors import UserError
 from dermaspark.labels import LabelMap
 from dermaspark.metrics import document, figures
 from dermaspark.randomness import generator
-from dermaspark.sums import count, to_uniform_prior
+from dermaspark.sums import count, to_prior
 from dermaspark.tally import tally
 from pyspark.sql import SparkSession
 from sklearn.metrics import log_loss, roc_auc_score
@@ -56,7 +57,9 @@ def counted(spark: SparkSession, table: pd.DataFrame, partitions: int = 2, **set
 def in_one_place(table: pd.DataFrame, prior: np.ndarray | None = None) -> dict[str, Any]:
     truth = table["label"].map(CLASSES.index).to_numpy(np.int64)
     probabilities = np.stack(table["probabilities"].to_list())
-    return figures(count(truth, probabilities if prior is None else to_uniform_prior(probabilities, prior)), CLASSES)
+    return figures(
+        count(truth, probabilities if prior is None else to_prior(probabilities, prior, np.ones(len(prior)))), CLASSES
+    )
 
 
 def test_figures_are_the_same_to_the_last_bit_for_any_number_of_partitions(spark: SparkSession) -> None:
@@ -80,6 +83,24 @@ def test_every_split_prior_and_part_has_the_figures_of_its_own_rows(spark: Spark
             assert part == in_one_place(rows[rows["source"] == name])
         assert of["by"]["sex"]["unknown"] == in_one_place(rows[rows["sex"].isna()])
         assert sum(part["n"] for part in of["by"]["age"].values()) == len(rows)
+
+
+def test_many_sources_are_the_largest_and_the_others_and_many_values_are_left_out(spark, caplog) -> None:
+    table = predictions()
+    table["source"] = [f"clinic {min(k, k % 40)}" for k in range(len(table))]
+    table.loc[table["source"] == "clinic 7", "source"] = "clinic 3"
+    table["sex"] = [f"said {k % 40}" for k in range(len(table))]
+    with caplog.at_level(logging.WARNING, "dermaspark"):
+        found = counted(spark, table)["splits"]
+    for split, of in found.items():
+        rows = table[table["split"] == split]
+        sizes = table["source"].value_counts()
+        largest = sorted(sizes.index, key=lambda name: (-sizes[name], name))[:19]
+        assert set(of["by"]["source"]) <= {*largest, "other"}
+        assert of["by"]["source"]["other"] == in_one_place(rows[~rows["source"].isin(largest)])
+        assert of["by"]["source"]["clinic 3"] == in_one_place(rows[rows["source"] == "clinic 3"])
+        assert "sex" not in of["by"]
+    assert "no figures by sex: it has 40 values, more than 20" in caplog.text
 
 
 def test_a_split_has_intervals_by_group_a_threshold_and_malignancy(spark: SparkSession) -> None:

@@ -177,10 +177,11 @@ def _canary(sample: DataFrame, seed: int) -> dict[str, Any] | None:
 
 
 def source_and_class(readable: DataFrame, table: DataFrame | None) -> dict[str, Any] | None:
-    """How closely source and class go together; the source is the table's where it has one, else the folder's."""
+    """How closely source and class go together; a photograph's source is the table's, else its folder's."""
     placed = readable.select("image_id", "class_name", "source")
     if table is not None and "source" in table.columns:
-        placed = placed.drop("source").join(table.select("image_id", "source"), "image_id").dropna()
+        named = table.select("image_id", F.col("source").alias("table_source"))
+        placed = placed.join(named, "image_id", "left").withColumn("source", F.coalesce("table_source", "source"))
     sizes = placed.groupBy("source").count()
     if sizes.limit(2).count() < 2:
         return None

@@ -74,8 +74,8 @@ def render(
 def groups_shown(members: DataFrame, pairs: DataFrame, side: str) -> list[dict[str, Any]]:
     """GROUPS_SHOWN groups, drawn by a hash, with SHOWN_OF_GROUP photographs each, of every `side` in turn.
 
-    Each is a dict of its size, its photographs, how many pairs of each kind link it (`kinds`), and whether the
-    groups table does too (`by_table`).
+    Each is a dict of its size, its photographs, how many links of each kind it has (`kinds`), and whether these are
+    too few to hold it together without the groups table (`by_table`).
     """
     drawn = members.where(F.col("id") == F.col("group")).sort(F.xxhash64("group"), "group").limit(GROUPS_SHOWN)
     rows = members.join(F.broadcast(drawn.select("group")), "group")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dermaspark.provenance import is_naive
+from dermaspark.provenance import is_naive, lesions_are_known
 
 YES, PARTLY, NO = "yes", "in part", "no"
 
@@ -30,7 +30,6 @@ def can_refuse(document: Mapping[str, Any]) -> bool:
 def limits(document: Mapping[str, Any]) -> list[str]:
     """What the figures do not say."""
     splits = document["splits"]
-    clustered = any(of.get("clustered_ci95") for of in splits.values())
     found = ["Skin tone is not recorded with the photographs, so how well the model does on darker skin is not known."]
     if can_refuse(document):
         found.append("A gate refuses much of what is no photograph of a lesion, not all of it; a lesion of any other")
@@ -44,10 +43,10 @@ def limits(document: Mapping[str, Any]) -> list[str]:
         "over.",
         "The labels are the names of the folders, taken as given; how each lesion was diagnosed is not known here.",
     ]
-    if clustered:
+    if lesions_are_known(document):
         found.append("Wilson's intervals count photographs as independent; those by lesion do not.")
     else:
-        found.append("Intervals count photographs as independent; several of one lesion make them too narrow.")
+        found.append("Which photographs are of one lesion is not known: intervals are too narrow where several are.")
     if "outside" not in splits:
         found.append("It was not tested on photographs from outside its own sources in this report.")
     return found

@@ -1,7 +1,7 @@
 """The pictures of a report, as SVG."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -21,8 +21,12 @@ LEAST_RISK = 0.05  # that the axis of errors goes up to
 
 
 @mpl.rc_context(STYLE)
-def confusion(matrix: Sequence[Sequence[int]], rows: Sequence[str], columns: Sequence[str]) -> str:
-    """Photographs by truth (rows) and predicted class (columns), shaded by their share of the row."""
+def confusion(matrix: Sequence[Sequence[int]], right: Mapping[str, Collection[str]], columns: Sequence[str]) -> str:
+    """Photographs by truth (rows) and predicted class (columns), shaded by their share of the row.
+
+    right: the classes that are right for each row, in the order of the rows.
+    """
+    rows = list(right)
     counts, k = np.asarray(matrix), len(columns)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max((WIDTH - NAMES - 2) / k, 17)
@@ -30,7 +34,7 @@ def confusion(matrix: Sequence[Sequence[int]], rows: Sequence[str], columns: Seq
     digits = len(str(counts.max(initial=0)))
     for (row, column), n in np.ndenumerate(counts):
         share = shares[row, column]
-        shade = ACCENT if rows[row] == columns[column] else SECOND if n else MUTED
+        shade = ACCENT if columns[column] in right[rows[row]] else SECOND if n else MUTED
         square = (column + 0.03, row + 0.03)
         axes.add_patch(Rectangle(square, 0.94, 0.94, facecolor=shade, alpha=0.06 + 0.86 * share, linewidth=0))
         colour = PAPER if share > 0.62 else INK if n else MUTED

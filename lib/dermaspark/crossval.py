@@ -64,7 +64,11 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
         class_counts=n,
         columns=first.columns,
         dataset={
-            "counts": {"found": first.counts["found"], OUT_OF_FOLD: predictions.count()},
+            "counts": {
+                "found": first.counts["found"],
+                "unreadable": first.counts["unreadable"],
+                OUT_OF_FOLD: predictions.count(),
+            },
             "sources": first.sources,
         },
         model=document["training"],
@@ -76,13 +80,14 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
 
 def fold_config(config: Config, folds: int, fold: int, url: str) -> Config:
     """The configuration of one fold's jobs, in a folder of its own."""
-    folder = storage.join(url, f"fold-{fold}")
+    folder, checkpoints = storage.join(url, f"fold-{fold}"), config.train.checkpoint_path
     return replace(
         config,
         split=replace(config.split, folds=folds, fold=fold),
         output=Output(storage.join(folder, "dataset")),
         data=Data(storage.join(folder, "dataset")),
         model=Model(storage.join(folder, "model")),
+        train=replace(config.train, checkpoint_path=checkpoints and storage.join(checkpoints, f"fold-{fold}")),
         overwrite=False,
     )
 
@@ -102,7 +107,7 @@ def what_decides(spark: SparkSession, config: Config) -> dict[str, Any]:
     table = read_groups(spark, config.input.groups)
     labels = read_labels(spark, storage.resolve(config.split.relabel)) if config.split.relabel else None
     sections = {name: to_dict(getattr(config, name)) for name in DECIDING}
-    for free in (FREE_TO_CHANGE - {"epochs"}) & sections["train"].keys():
+    for free in (FREE_TO_CHANGE - {"epochs", "early_stopping_patience"}) & sections["train"].keys():
         del sections["train"][free]
     return {
         "input.path": sources,

@@ -10,7 +10,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from dermaspark import bundle, catalog, scoring, storage
+from dermaspark import bundle, catalog, provenance, scoring, storage
 from dermaspark.config import Config, Input
 from dermaspark.errors import UserError
 from dermaspark.evaluation import ENTRIES, METRICS, PREDICTIONS, check_counts, given_prior, report_on
@@ -83,7 +83,11 @@ def evaluate(spark: SparkSession, config: Config) -> dict[str, Any]:
             "sources": sources,
         },
         model={"path": model_url, **document["training"]},
-        protocol={"description": "photographs that are in no dataset, by folder", "labels": labels},
+        protocol={
+            "description": "photographs that are in no dataset, by folder",
+            "labels": labels,
+            "lesions": "not known" if table is None else provenance.TABLE,
+        },
         history=document["history"],
         labels=labels,
         thresholds=document["thresholds"],

@@ -11,11 +11,10 @@ USED = {
     "out_of_fold": "scored out of fold",
     OUTSIDE: "of the outside test",
 }
+TABLE = "the groups table"
 LEAKED = "test_photographs_sharing_a_group_with_training_as_published"
 CLEAN = "share_of_test_photographs_that_are_clean"
-SAID = {
-    *("policy", "description", "grouped_by", "groups", "folds", "fold", "left_out", "source", "canary", LEAKED, CLEAN)
-}
+SAID = {*("policy", "description", "grouped_by", "groups", "folds", "fold", "left_out", "source", LEAKED, CLEAN)}
 CLOSE, PARTLY = 0.5, 0.2  # Cramér's V from which on source and class go together closely, and in part
 
 
@@ -39,6 +38,12 @@ def is_naive(document: Mapping[str, Any]) -> bool:
         protocols.append(_mapping(document["model"]).get("protocol", ""))
     policies = [of.get("policy", "") if isinstance(of, Mapping) else str(of) for of in protocols]
     return any(policy.replace("_", " ").startswith("as published") for policy in policies)
+
+
+def lesions_are_known(document: Mapping[str, Any]) -> bool:
+    """Whether a table says which photographs are of one lesion; else the groups are copies at most."""
+    protocol = _mapping(document["protocol"])
+    return TABLE in (protocol.get("grouped_by") or [protocol.get("lesions")])
 
 
 def steps(document: Mapping[str, Any]) -> list[Step]:
@@ -112,7 +117,7 @@ def _on_groups(protocol: Mapping[str, Any]) -> list[Remark]:
     if protocol.get("policy") != "keep":
         text += " No group stands on two sides of the split."
     found = [Remark(text)]
-    if "the groups table" not in linked:
+    if TABLE not in linked:
         text = "No table of lesions or patients was given, so photographs of one lesion that are not copies of one "
         found.append(Remark(text + "another may still stand on both sides."))
     return found
@@ -134,7 +139,7 @@ def _on_leaks(protocol: Mapping[str, Any], test: int | None) -> Remark:
 
 def _on_confounds(protocol: Mapping[str, Any], classes: int) -> list[Remark]:
     found = []
-    source, canary = _mapping(protocol.get("source")), _mapping(protocol.get("canary"))
+    source = _mapping(protocol.get("source"))
     chance = 1 / max(classes, 1)
     if source.get("cramers_v") is not None:
         v = source["cramers_v"]
@@ -148,13 +153,6 @@ def _on_confounds(protocol: Mapping[str, Any], classes: int) -> list[Remark]:
             text += " A model can score by knowing the archive instead of the lesion, so look at the figures of each "
             text += "source, and test it on photographs from elsewhere."
         found.append(Remark(text, alarm=v >= CLOSE))
-    if canary.get("balanced_accuracy") is not None:
-        text = "Size, bytes, JPEG quality and mean colour of the files alone reach a balanced accuracy of "
-        text += (
-            f"{canary['balanced_accuracy']:.1%}, against {canary.get('chance') or chance:.1%} by chance: so much can "
-        )
-        text += "be had without looking at a lesion."
-        found.append(Remark(text))
     return found
 
 

@@ -1,6 +1,6 @@
 """The report: one HTML page that holds all it shows, made from a metrics document and the curves beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from importlib import resources
 from typing import Any
@@ -62,6 +62,8 @@ def page(
     source = resources.files("dermaspark").joinpath("templates", "report.html.j2").read_text("utf-8")
     split = headline_split(document)
     of = document["splits"][split] if split else None
+    right = _right(document, (of or {}).get("rows", document["classes"]))
+    unit = "lesion" if provenance.lesions_are_known(document) else "group"
     return environment.from_string(source).render(
         document=document,
         split=split,
@@ -75,7 +77,7 @@ def page(
         malignancy=_malignancy(of.get("malignancy") if of else None),
         calibration=_section(document["model"], "calibration"),
         refused=(of or {}).get("refused"),
-        mistakes=mistakes,
+        mistakes=_marked(mistakes, right, of),
         training=document["splits"].get("train"),
         facts={
             "protocol": _facts(provenance.unsaid(document)),
@@ -84,9 +86,10 @@ def page(
         },
         limits=card.limits(document),
         checklist=card.checklist(document),
-        pictures=_pictures(document, curves, history, split),
+        pictures=_pictures(document, curves, history, split, right),
         created=f"{datetime.fromisoformat(document['created']):%-d %B %Y, %H:%M %Z}",
-        labels=LABELS,
+        labels=LABELS | {"by_lesion": f"by {unit}"},
+        unit=unit,
         has=lambda key: any(each.get(key) for each in document["splits"].values()),
     )
 
@@ -94,6 +97,25 @@ def page(
 def _section(parent: Any, name: str) -> Mapping[str, Any]:
     found = parent.get(name) if isinstance(parent, Mapping) else None
     return found if isinstance(found, Mapping) else {}
+
+
+def _right(document: Mapping[str, Any], rows: Sequence[str]) -> dict[str, Collection[str]]:
+    """The classes that are right for each row: what an outside test's table says, else the row's own."""
+    said = _section(document["protocol"], "labels")
+    return {name: said.get(name, [name]) for name in rows}
+
+
+def _marked(
+    mistakes: Sequence[Mapping[str, Any]], right: Mapping[str, Collection[str]], of: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """The mistakes, and whether each is a `missed` malignancy: a benign class where only malignant ones are right."""
+    malignant = set(((of or {}).get("malignancy") or {}).get("classes", ()))
+
+    def missed(one: Mapping[str, Any]) -> bool:
+        wanted = set(right.get(one["label"], ()))
+        return bool(wanted) and wanted <= malignant and one["predicted"] not in malignant
+
+    return [{**one, "missed": missed(one)} for one in mistakes]
 
 
 def _malignancy(of: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -112,6 +134,7 @@ def _pictures(
     curves: Mapping[str, Mapping[str, Any]],
     history: Sequence[Mapping[str, Any]],
     split: str | None,
+    right: Mapping[str, Collection[str]],
 ) -> dict[str, Markup]:
     """The SVG of each picture that there is something to draw for."""
     found: dict[str, str] = {}
@@ -120,10 +143,9 @@ def _pictures(
             found[key] = charts.learning(history, key)
     if split is not None:
         figures, drawn = document["splits"][split], curves[split]
-        rows, columns = (figures.get(side, document["classes"]) for side in ("rows", "columns"))
         clustered = (figures.get("clustered_ci95") or {}).get("sensitivity", {})
         aucs = {name: of["auc"] for name, of in figures["per_class"].items()}
-        found["confusion"] = charts.confusion(figures["confusion_matrix"], rows, columns)
+        found["confusion"] = charts.confusion(figures["confusion_matrix"], right, document["classes"])
         found["sensitivities"] = charts.sensitivities(figures["per_class"], clustered)
         found["reliability"] = charts.reliability(drawn["reliability"])
         found["risk_coverage"] = charts.risk_coverage(**drawn["risk_coverage"], accepted=figures.get("abstaining"))

@@ -95,11 +95,6 @@ def to_prior(probabilities: Floats, training: Floats, wanted: Floats) -> Floats:
     return np.where(total > 0, weighted / np.where(total > 0, total, 1), probabilities)
 
 
-def to_uniform_prior(probabilities: Floats, prior: Floats) -> Floats:
-    """Probabilities (n, classes) as if every class had been as frequent as the others in training."""
-    return to_prior(probabilities, prior, np.ones(len(prior)))
-
-
 def log_odds_bin(probabilities: Floats) -> Ints:
     """The bin of each probability, from 0 to BINS - 1, in the order of the probabilities.
 

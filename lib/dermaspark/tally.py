@@ -1,6 +1,7 @@
 """Adds up the figures of predictions in Spark; the driver gets figures alone, never a row a photograph."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -14,10 +15,13 @@ from pyspark.sql import functions as F
 from dermaspark import abstaining, bootstrap, malignancy, metrics
 from dermaspark.adding import SUMS, add_up, as_batch, sums_of
 from dermaspark.errors import UserError
+from dermaspark.facts import OTHER
 from dermaspark.labels import Floats, Ints, LabelMap
 from dermaspark.metrics import ALL, GIVEN, TRAINING, UNIFORM, UNKNOWN, Cell, Tally
 from dermaspark.sparing import spared
 from dermaspark.sums import NOT_FINITE, Quantity, Sums, added, count, joined, to_prior
+
+log = logging.getLogger("dermaspark")
 
 MAX_VALUES = 20  # a column with more values than this is no way to slice the photographs
 MAX_NUMBERS = 10  # numbers with more values than this go by decade
@@ -38,10 +42,10 @@ def tally(
 
     predictions has `split`, `status`, `label`, `probabilities`, `group`, `id` and the columns `by`. It is read more
     than once, so give what is stored. Rows without figures are counted by reason (SET_ASIDE), but for photographs
-    that could not be read before they had a split. A column of `by` with too many values is left out, numbers
-    go by decade, and null is the value "unknown". A photograph without a group is one of its own. prior: each class's
-    share in training, (classes,); given: the shares of another prior to give figures at. label_map: what the labels
-    mean, by default each class is its own.
+    that could not be read before they had a split. With too many values in a column of `by`, the smaller ones of
+    `source` are taken together, and another column is left out; numbers go by decade, and null is the value "unknown".
+    A photograph without a group is one of its own. prior: each class's share in training, (classes,); given: the
+    shares of another prior to give figures at. label_map: what the labels mean, by default each class is its own.
     Raises UserError when a probability is not finite.
     """
     of, slices = label_map or LabelMap.of_classes(classes), _slices(predictions, by)
@@ -89,7 +93,18 @@ def _slices(predictions: DataFrame, by: Sequence[str]) -> dict[str, Column]:
             slices[row["name"]] = _decade(_number(text))
         elif 0 < row["values"] <= MAX_VALUES:
             slices[row["name"]] = text
+        elif row["name"] == "source":
+            slices["source"] = _largest(predictions, text)
+        elif row["values"]:
+            log.warning("no figures by %s: it has %d values, more than %d", row["name"], row["values"], MAX_VALUES)
     return {name: F.coalesce(slices[name], F.lit(UNKNOWN)) for name in by if name in slices}
+
+
+def _largest(predictions: DataFrame, text: Column) -> Column:
+    """The MAX_VALUES - 1 most frequent values as they are, the others as OTHER."""
+    sizes = predictions.groupBy(text.alias("text")).count().dropna().sort(F.desc("count"), "text")
+    names = [row["text"] for row in sizes.limit(MAX_VALUES - 1).collect()]
+    return F.when(text.isin(names), text).when(text.isNotNull(), F.lit(OTHER))
 
 
 def _text(name: str) -> Column:

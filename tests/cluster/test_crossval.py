@@ -1,5 +1,6 @@
 """Cross-validation's promise: every photograph is scored once, out of fold, and the figures are pooled."""
 
+import html
 import json
 
 import pyarrow.parquet as pq
@@ -15,8 +16,10 @@ SHORT = ("network.hidden=[16]", "train.batch_size=16", "train.learning_rate=1e-3
 def test_each_photograph_is_scored_by_the_model_that_did_not_see_it(spark, configure, source, tmp_path):
     for path in draw_source(tmp_path / "clinic", 50, 0).rglob("*_0[0-3]?.jpg"):
         path.unlink()  # what is left is in no other source
+    (tmp_path / "clinic" / "Train" / "nevus" / "empty.jpg").write_bytes(b"")
     sources = f"input.path=[{source},{tmp_path}/clinic]"
     arguments = (sources, f"output.path={tmp_path}/out", "split.folds=2", *SMALL, *SHORT)
+    arguments += (f"train.checkpoint_path={tmp_path}/checkpoints",)
     figures = cross_validate(spark, configure(*arguments))
     assert list(figures["splits"]) == ["out_of_fold"]
     of = figures["splits"]["out_of_fold"]
@@ -29,6 +32,9 @@ def test_each_photograph_is_scored_by_the_model_that_did_not_see_it(spark, confi
     right = sum(row["label"] == row["predicted"] for row in rows)
     assert of["accuracy"] == right / 150
     assert figures["protocol"]["folds"] == 2
+    assert figures["dataset"]["counts"] == {"found": 169, "unreadable": 1, "out_of_fold": 150}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "set aside: can't be read" in html.unescape(page) and "not used" not in page
     # ---- what was not finished goes on where it stood, and with the same alone ----
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("fold-*/*/*.json")}
     (tmp_path / "out" / "metrics.json").unlink()
