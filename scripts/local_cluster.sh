@@ -34,6 +34,10 @@ start() {
     echo "a cluster runs already (in $state): stop it first" >&2
     exit 1
   fi
+  if [ -n "$(ls -A "$state" 2>/dev/null)" ]; then
+    echo "$state: holds something else than a cluster's state; name another folder in DERMASPARK_CLUSTER" >&2
+    exit 1
+  fi
   mkdir -p "$state"
   launch master org.apache.spark.deploy.master.Master --host 127.0.0.1 --port 0 --webui-port 0
   local url
@@ -48,15 +52,23 @@ start() {
   echo "$url"
 }
 
+is_ours() { # pid: whether it still is a master or worker; the id of a dead one may be another process's by now
+  tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q 'org\.apache\.spark\.'
+}
+
 stop() { # only the processes whose ids were kept; workers end their executors themselves
   local file
+  if [ ! -e "$state/master.pid" ]; then
+    echo "no cluster runs (in $state)" >&2
+    exit 1
+  fi
   for file in "$state"/*.pid; do
     [ -e "$file" ] || continue
-    kill "$(cat "$file")" 2>/dev/null || true
+    if is_ours "$(cat "$file")"; then kill "$(cat "$file")" 2>/dev/null || true; fi
   done
   for file in "$state"/*.pid; do
     [ -e "$file" ] || continue
-    for _ in $(seq 100); do kill -0 "$(cat "$file")" 2>/dev/null && sleep 0.1 || break; done
+    for _ in $(seq 100); do is_ours "$(cat "$file")" && sleep 0.1 || break; done
   done
   rm -rf "$state"
 }

@@ -79,6 +79,16 @@ def test_the_last_two_are_kept_and_the_last_two_that_stand_at_an_epochs_start(st
     assert (store.read_last(whole_epoch=True).epoch, store.read_last(whole_epoch=True).step) == (3, 0)
 
 
+def test_what_stands_beyond_the_place_that_a_run_goes_on_from_does_not_outlive_it(store):
+    for epoch, step in [(2, 0), (3, 0), (3, 90), (3, 100)]:  # of two ranks
+        store.write(checkpoint(epoch, step))
+    store.drop_after(3, 0)  # three ranks go on from the start of the epoch
+    for step in (40, 50):
+        store.write(checkpoint(3, step))
+    kept = [tuple(map(int, file.name.split("-")[1:3])) for file in files(store)]
+    assert kept == [(2, 0), (3, 0), (3, 40), (3, 50)]
+
+
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_single_flipped_bit_is_noticed_and_the_checkpoint_before_it_used(tmp_path_factory, where, bit):
     store = CheckpointStore(f"file://{tmp_path_factory.mktemp('checkpoints')}")

@@ -24,6 +24,8 @@ from dermaspark.errors import UserError
         ("network.hidden=[64, wide]", "network.hidden[1]: Value 'wide'"),
         ("epochs", "epochs: expected"),
         ("--overwrite", "--overwrite: expected"),
+        ("features.photographs=2024-13-45", "features.photographs=2024-13-45: not a YAML value"),
+        ("train.seed=" + "[" * 3000, "train.seed=[[["),
         ("train.epochs={", "train.epochs={: not a YAML value"),
         ("split.seed=-1", "split.seed=-1: must lie between"),
         ("train.seed=-1", "train.seed=-1: must lie between"),
@@ -69,6 +71,7 @@ def test_a_file_and_then_the_command_line_go_over_the_defaults(configure, tmp_pa
         ("train: 5", "train: is a section, not 5"),
         ("train: null", "train: is a section, not None"),
         ("input: {path: " + "[" * 2000 + "]" * 2000 + "}", "not YAML"),
+        ("output: {path: 2024-06-31}", "not YAML"),
         ("input: !!python/object/apply:os.mkdir [planted]", "not YAML"),
     ],
 )

@@ -23,8 +23,8 @@ NAME = re.compile(r"^checkpoint-(\d{5})-(\d{7})-([0-9a-f]{32})\.npz$")
 KEPT = 2  # so that the one before is there when the last is damaged
 # What a write that was cut off by a kill leaves (storage.write_bytes).
 LEFT_BEHIND = re.compile(r"^\.checkpoint-\d{5}-\d{7}-[0-9a-f]{32}\.npz\.[0-9a-f]{32}$")
-# No new start of the ranks mends these: a full disk, a quota, a limit, no permission.
-HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+# No new start of the ranks mends these: a full disk, a quota, a limit, no permission, a file in the way.
+HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 STATE = "state"  # the array that holds the JSON of everything that is not an array
 
 
@@ -43,6 +43,13 @@ class CheckpointStore:
 
     def __init__(self, url: str):
         self.url = url
+
+    def check_writable(self) -> None:
+        """UserError where the folder can't be written, before there is anything to write."""
+        probe = storage.join(self.url, ".probe")
+        with storage.writing_to(f"train.checkpoint_path={self.url}"):
+            storage.write_bytes(probe, b"")
+        storage.remove(probe)
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Add a checkpoint, then drop those that are no longer needed.
@@ -81,6 +88,12 @@ class CheckpointStore:
                 return _unpack(data, storage.join(self.url, name), _place(name)[:2])
             log.warning("%s: is damaged; using what was before it", storage.join(self.url, name))
         return None
+
+    def drop_after(self, epoch: int, step: int) -> None:
+        """Remove what stands beyond a place that a run goes on from: it would pass for newer than what comes now."""
+        for name in self._names():
+            if _place(name)[:2] > (epoch, step):
+                storage.remove(storage.join(self.url, name))
 
     def clear(self) -> None:
         for name in self._names() + self._names(LEFT_BEHIND):

@@ -52,7 +52,7 @@ def _read(file: Path) -> dict[str, Any]:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: can't read this configuration ({error})") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
         raise UserError(f"{file}: not YAML ({' '.join(str(error).split())})") from error
     if tree is not None and not isinstance(tree, dict):
         raise UserError(f"{file}: a configuration is a mapping of keys, not {type(tree).__name__}")
@@ -66,7 +66,7 @@ def _value(key: str, text: str) -> Any:
         return text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         if is_path:
             return text
         raise UserError(f"{key}={text}: not a YAML value ({' '.join(str(error).split())})") from error

@@ -122,7 +122,7 @@ class HorovodDistributor:
                 "set train.allow_clear_text=true if the network is trusted"
             )
         if encrypting:
-            _log.warning("%s=true, but weights and gradients pass between ranks in the clear", encrypting[0])
+            _log.warning("%s=true, but weights, gradients and what ranks report pass in the clear", encrypting[0])
 
     def _wait_for_slots(self) -> None:
         """UserError where Spark can't run all ranks at once; executors still to register are waited for."""

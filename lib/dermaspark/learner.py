@@ -58,16 +58,14 @@ class Learner:
             float32 (2,), the step's loss and number of correct rows, summed over all rows of all ranks.
         """
         targets = self.targets(labels)
+        weighted = targets * tf.gather(self.class_weights, labels)[:, None]
         if self.settings.mixup:
-            inputs, targets = _mixed(inputs, partner, weight), _mixed(targets, partner, weight)
-        weights = tf.reduce_sum(targets * self.class_weights, axis=1)
+            inputs, targets, weighted = (_mixed(rows, partner, weight) for rows in (inputs, targets, weighted))
         with tf.GradientTape() as tape:
             logits = self.logits(inputs, training=True)
-            of_heads = -tf.reduce_sum(targets[:, None] * tf.nn.log_softmax(logits), axis=2)
-            losses = tf.reduce_mean(of_heads, axis=1) * real
-            objective = tf.reduce_sum(losses * weights) / global_rows
+            objective = tf.reduce_sum(_losses(logits, weighted) * real) / global_rows
         variables = self.model.trainable_variables
-        sums = tf.stack([tf.reduce_sum(losses), _correct(_fused(logits), labels, real)])
+        sums = tf.stack([tf.reduce_sum(_losses(logits, targets) * real), _correct(_fused(logits), labels, real)])
         *gradients, sums = distributed.add_up([*tape.gradient(objective, variables), sums])
         self.optimizer.apply(gradients, variables)
         return sums
@@ -88,6 +86,11 @@ class Learner:
         """float32 (n, classes): what each row should be given."""
         smoothing = self.settings.label_smoothing
         return tf.one_hot(labels, self.classes) * (1 - smoothing) + smoothing / self.classes
+
+
+def _losses(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """(n,) cross-entropies of logits (n, heads, classes) and targets (n, classes), the mean over the heads."""
+    return tf.reduce_mean(-tf.reduce_sum(targets[:, None] * tf.nn.log_softmax(logits), axis=2), axis=1)
 
 
 def _fused(logits: tf.Tensor) -> tf.Tensor:

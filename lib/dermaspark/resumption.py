@@ -81,6 +81,8 @@ def resume(trainer: Trainer, store: CheckpointStore) -> Progress:
         progress = _restore(trainer, last)
         trainer.report(event="resumed", epoch=last.epoch, step=last.step)
     _agree_where(store, progress, trainer.ranks)
+    if trainer.rank == 0:  # damaged ones, and those of another number of ranks; every rank has read by now
+        store.drop_after(progress.epoch, progress.step)
     # Every rank read the same file; this makes sure of it, and gives all the same start where there was none.
     distributed.share([*trainer.model.variables, *trainer.optimizer.variables])
     return progress

@@ -43,8 +43,10 @@ def train(spark: SparkSession, config: Config) -> dict[str, Any]:
     if settings.copies_per_epoch > manifest.copies:
         raise UserError(f"train.copies_per_epoch={settings.copies_per_epoch}: the dataset has {manifest.copies} copies")
     storage.reserve(model_url, bundle.DOCUMENT, "model.path", config.overwrite, bundle.ENTRIES)
+    store = CheckpointStore(checkpoints)
+    store.check_writable()
     if config.overwrite or settings.resume == "never":
-        CheckpointStore(checkpoints).clear()
+        store.clear()
     counts = ", ".join(f"{split} {manifest.counts[split]}" for split in ("train", "val"))
     log.info("training on %d ranks: %s photographs, %d copies", settings.num_processes, counts, manifest.copies)
     distributor = HorovodDistributor(

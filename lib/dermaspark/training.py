@@ -127,7 +127,10 @@ class Trainer:
         As one stream, so that an epoch's first rows are read while the last of the epoch before are trained on.
         """
         for each in range(epoch, self.config.train.epochs):
-            yield from islice(self.stream.batches(self.plan(each)), step if each == epoch else 0, None)
+            training = self.stream.batches(self.plan(each))
+            for _ in islice(self.reporting(training), step if each == epoch else 0):
+                pass  # they were trained on before; reading them may take long, and is life
+            yield from training
             if self.manifest.counts["val"]:
                 yield from self.stream.batches(self.held_back_plan())
 

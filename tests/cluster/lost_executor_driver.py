@@ -27,7 +27,7 @@ def main(master: str) -> None:
         "--conf spark.sql.shuffle.partitions=6 --conf spark.executor.memory=512m pyspark-shell"
     )
     with spark_session("lost executor", "info") as spark:
-        checksum, seen, killed = groups._checksum, [], []
+        checksum, seen, killed = groups.checksum, [], []
 
         def lose_one_then_sum(edges):
             seen.append(edges)
@@ -38,7 +38,7 @@ def main(master: str) -> None:
                 killed.append(victim)
             return checksum(edges)
 
-        groups._checksum = lose_one_then_sum
+        groups.checksum = lose_one_then_sum
         groups.LINKS_OF_ONE_TASK = 0  # so that they are joined in rounds
         ids = [f"{i * 37 % 60:02d}" for i in range(60)]
         links = spark.createDataFrame(list(pairwise(ids)), "id_a string, id_b string")

@@ -80,7 +80,7 @@ def test_training_is_refused_by_name_until_clear_text_is_allowed(cluster, secure
     assert "spark.network.crypto.enabled=true" in error and "train.allow_clear_text=true" in error
     status, said = train(cluster, secured_dataset, "train.allow_clear_text=true")
     assert status == 0, said
-    assert "weights and gradients pass between ranks in the clear" in said
+    assert "weights, gradients and what ranks report pass in the clear" in said
 
 
 def test_who_shows_another_secret_is_not_let_in(cluster, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from functools import partial
 
 import cloudpickle
 import numpy as np
@@ -187,3 +188,42 @@ def test_a_run_that_is_refused_leaves_an_earlier_model_as_it_is(trained):
             assert np.array_equal(a, b)
     _, url = trained("train.epochs=1", "overwrite=true", "train.seed=1")
     assert not all(np.array_equal(a, b) for a, b in zip(weights(url), before, strict=True))
+
+
+def step_of_biases(**settings) -> np.ndarray:
+    """How one step of SGD moves biases that start at 0: by the gradient, as weights times (1 / classes - targets)."""
+    import keras
+    from dermaspark import distributed
+    from dermaspark.config import Train
+    from dermaspark.learner import Learner
+
+    distributed.start()
+    inputs = keras.Input((1,))
+    logits = keras.layers.Dense(3, kernel_initializer="zeros")(inputs)
+    model = keras.Model(inputs, keras.layers.Reshape((1, 3), name="logits")(logits))
+    learner = Learner(model, keras.optimizers.SGD(1.0), Train(class_weights=True, **settings), [6, 3, 1])
+    labels, partner, weight = np.array([0, 0, 1, 2], np.int32), [1, 2, 3, 0], np.array([1, 0.5, 0.75, 0.9], np.float32)
+    learner.train_step(np.zeros((4, 1), np.float32), labels, np.ones(4, np.float32), np.float32(4), partner, weight)
+    return model.layers[1].bias.numpy()
+
+
+@pytest.mark.parametrize(("mixup", "smoothing"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.3), (0.3, 0.3)])
+def test_class_weights_weigh_each_row_by_its_own_class(spark, mixup, smoothing):
+    of_classes = np.array([10 / (3 * n) for n in (6, 3, 1)])
+    labels, partner, weight = np.array([0, 0, 1, 2]), [1, 2, 3, 0], np.array([1, 0.5, 0.75, 0.9])[:, None]
+    wanted = of_classes[labels][:, None] * (np.eye(3)[labels] * (1 - smoothing) + smoothing / 3)
+    if mixup:
+        wanted = weight * wanted + (1 - weight) * wanted[partner]
+    expected = (wanted - wanted.sum(axis=1, keepdims=True) / 3).sum(axis=0) / 4
+    found = HorovodDistributor(spark, 1).run(partial(step_of_biases, mixup=mixup, label_smoothing=smoothing))
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_checkpoints_that_cannot_be_written_leave_an_earlier_model(trained, tmp_path, name):
+    _, url = trained("train.epochs=1")
+    before = weights(url)
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match=f"train.checkpoint_path=file://{tmp_path}/{name}: can't be written"):
+        trained("train.epochs=1", "overwrite=true", f"train.checkpoint_path={tmp_path}/{name}")
+    assert all(np.array_equal(a, b) for a, b in zip(weights(url), before, strict=True))

@@ -147,6 +147,19 @@ def test_nobody_can_connect_once_all_tasks_have(channel):
             socket.create_connection(("127.0.0.1", channel.port), timeout=5)
 
 
+def test_a_stranger_beside_the_last_hello_changes_nothing(channel):
+    tasks = [socket.create_connection(("127.0.0.1", channel.port), timeout=5) for _ in range(2)]
+    assert heard(channel) == []
+    for number, task in enumerate(tasks):
+        task.sendall(pack({"secret": channel.secret, "task": number}))
+    with closing(stranger(channel, b"x")):
+        time.sleep(0.2)  # so that one look finds all of them
+        assert heard(channel) == []
+        assert channel.connected
+    for task in tasks:
+        task.close()
+
+
 def test_a_closed_channel_leaves_no_file_open():
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):

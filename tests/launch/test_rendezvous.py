@@ -6,6 +6,7 @@ import socket
 import psutil
 import pytest
 from dermaspark.errors import UserError
+from dermaspark.launch import rendezvous as meeting
 from dermaspark.launch.interfaces import find_interface
 from dermaspark.launch.rendezvous import MAX_VALUE, rendezvous
 
@@ -47,6 +48,14 @@ def test_a_stranger_cannot_fill_the_memory():
         assert ask(port, "PUT", "/global/0", None, **too_much)[0] == 413
         assert ask(port, "PUT", "/global/0", None, **{"Content-Length": "-1"})[0] == 413
         assert ask(port, "GET", "/global/0")[0] == 404
+
+
+def test_nor_by_many_values(monkeypatch):
+    monkeypatch.setattr(meeting, "MAX_HELD", 1000)
+    with rendezvous("127.0.0.1") as port:
+        assert [ask(port, "PUT", f"/x/{i}", b"x" * 400)[0] for i in range(4)] == [200, 200, 413, 413]
+        assert ask(port, "DELETE", "/x/0")[0] == 200
+        assert ask(port, "PUT", "/x/2", b"x" * 400)[0] == 200
 
 
 def test_an_idle_connection_does_not_keep_it_from_ending():

@@ -106,7 +106,8 @@ class Channel:
         """What tasks said within `seconds`: (task, message), or (task, None) when its connection ended."""
         for key, _ in self._selector.select(seconds):
             if key.data is None:
-                self._accept()
+                if self._server is not None:  # the last task was not admitted a moment ago
+                    self._accept(self._server)
             elif key.fileobj.fileno() >= 0:  # type: ignore[union-attr]  # not dropped a moment ago
                 yield from self._hear(key.data)
         for stranger in [s for s in self._strangers if time.monotonic() - s.since > HELLO_SECONDS]:
@@ -136,10 +137,9 @@ class Channel:
             self._forget(peer)
         self._selector.close()
 
-    def _accept(self) -> None:
-        assert self._server is not None
+    def _accept(self, server: socket.socket) -> None:
         try:
-            connection, _ = self._server.accept()
+            connection, _ = server.accept()
         except OSError as error:  # gone between its coming and now
             _log.debug("a connection was not made: %s", error)
             return

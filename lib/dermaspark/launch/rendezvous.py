@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
+MAX_HELD = 128 << 20  # bytes of all values together
 MAX_VALUE = 1 << 20  # bytes; a rank leaves the addresses of its connections, some hundred bytes for each rank
 
 
@@ -21,7 +22,10 @@ class _Handler(RendezvousHandler):  # type: ignore[misc]
         self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
 
     def do_PUT(self) -> None:  # noqa: N802
-        if not 0 <= int(self.headers.get("Content-Length", -1)) <= MAX_VALUE:
+        size = int(self.headers.get("Content-Length", -1))
+        with self.server.cache_lock:
+            held = sum(len(value) for scope in self.server.cache.values() for value in scope.values())
+        if not 0 <= size <= min(MAX_VALUE, MAX_HELD - held):
             self.close_connection = True
             self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
