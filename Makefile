@@ -1,4 +1,4 @@
-# What a person or CI runs. Every variable can be set on the command line: make demo MASTER=spark://host:7077
+# What a person or CI runs. Every variable can be set on the command line: make evaluate MASTER=spark://host:7077
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test chaos scale lint audit-deps audit bench crossval ablation evaluate lock clean
@@ -30,8 +30,8 @@ setup: ## make .venv from the lock file, build Horovod and petastorm (PYTHON=pyt
 	@scripts/setup.sh
 
 demo: setup ## drawn photographs -> dataset -> model on two ranks -> report
-	@test -d $(PHOTOGRAPHS) || python scripts/sample_photographs.py $(PHOTOGRAPHS)
-	@$(SUBMIT) jobs/preprocess.py input.path=$(PHOTOGRAPHS) output.path='$(DATA)' overwrite=true
+	@test -d '$(PHOTOGRAPHS)' || python scripts/sample_photographs.py '$(PHOTOGRAPHS)'
+	@$(SUBMIT) jobs/preprocess.py input.path='$(PHOTOGRAPHS)' output.path='$(DATA)' overwrite=true
 	@$(SUBMIT) jobs/train.py data.path='$(DATA)' model.path='$(MODEL)' train.num_processes=2 overwrite=true
 	@$(MAKE) --no-print-directory evaluate ARGS='overwrite=true $(ARGS)'
 
@@ -63,8 +63,8 @@ crossval: setup ## grouped cross-validation of INPUT, into OUT [GROUPS_CSV=table
 	@$(SUBMIT) jobs/crossval.py --config '$(CONFIG)' input.path='$(INPUT)' output.path='$(OUT)' \
 	  $(if $(GROUPS_CSV),input.groups='$(GROUPS_CSV)') $(ARGS)
 
-ablation: setup ## cross-validation of INPUT with each option switched on alone, into OUT [GROUPS_CSV=table.csv] (ARGS='--only ...')
-	@python scripts/ablation.py --master '$(MASTER)' --input '$(INPUT)' --out '$(OUT)' \
+ablation: setup ## cross-validation of INPUT with each option switched on alone, into OUT [GROUPS_CSV=table.csv] [CONFIG=...] (ARGS='--only ...')
+	@python scripts/ablation.py --master '$(MASTER)' --config '$(CONFIG)' --input '$(INPUT)' --out '$(OUT)' \
 	  $(if $(GROUPS_CSV),--groups '$(GROUPS_CSV)') $(ARGS)
 
 evaluate: setup ## score DATA with MODEL into REPORT (ARGS goes to the job)

@@ -22,7 +22,7 @@ def audit(spark: SparkSession, config: Config) -> None:
         print(f"size, bytes, JPEG quality and mean colour alone tell the classes with a {chance}")
     if source:
         told = f"balanced accuracy {source['balanced_accuracy']:.3f}, Cramer's V {summary.shown(source['cramers_v'])}"
-        print(f"the source alone tells the classes with a {told}")
+        print(f"the source alone tells the classes with at most a {told}")
     print(f"audit  {config.report.path}/audit.html")
 
 

@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--input", required=True, help="input.path of the runs")
     parser.add_argument("--out", required=True, type=Path, help="folder for the runs and ablation.json")
     parser.add_argument("--groups", help="input.groups of the runs")
+    parser.add_argument("--config", default=ROOT / "conf" / "default.yaml", type=Path, help="of every run")
     parser.add_argument("--only", nargs="+", choices=OPTIONS, help="default: all options but efficientnet")
     parser.add_argument("--master", default="local[2]")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="of every run, e.g. split.folds=3")
@@ -78,6 +79,7 @@ def cross_validate(asked: argparse.Namespace, name: str) -> None:
         "--master",
         asked.master,
         str(ROOT / "jobs" / "crossval.py"),
+        f"--config={asked.config}",
         f"input.path={asked.input}",
     ]
     command += [f"output.path={out}", *([f"input.groups={asked.groups}"] if asked.groups else [])]

@@ -58,8 +58,9 @@ is_ours() { # pid: whether it still is a master or worker; the id of a dead one 
 
 stop() { # only the processes whose ids were kept; workers end their executors themselves
   local file
+  [ -e "$state" ] || return 0
   if [ ! -e "$state/master.pid" ]; then
-    echo "no cluster runs (in $state)" >&2
+    echo "$state: holds something else than a cluster's state, and is left alone" >&2
     exit 1
   fi
   for file in "$state"/*.pid; do

@@ -10,7 +10,7 @@ REFUSED = {"n": 0, "share": 0.0}
 
 
 def about(protocol: Any = "", splits: dict[str, Any] | None = None, **model: Any) -> dict[str, Any]:
-    return {"protocol": protocol, "model": model, "splits": splits or {"test": SPLIT}}
+    return {"protocol": protocol, "model": model, "dataset": {"id": "here"}, "splits": splits or {"test": SPLIT}}
 
 
 def answer(document: dict[str, Any], asked: str) -> str:
@@ -38,6 +38,8 @@ def test_every_item_of_both_guidelines_is_in_the_table() -> None:
     [
         ("Partitions", YES, {"protocol": "as published"}, NO),
         ("Partitions", YES, {"splits": {"outside": SPLIT}}, PARTLY),
+        ("Partitions", YES, {"protocol": {"share_of_test_photographs_that_are_clean": 0.6}}, NO),
+        ("Partitions", YES, {"dataset": "elsewhere"}, PARTLY),
         ("Test on external", NO, {"splits": {"outside": SPLIT}}, YES),
         ("Fairness", NO, {"splits": {"test": {"by": {"sex": {}}}}}, PARTLY),
         ("Differences between", NO, {"splits": {"test": {"by": {"source": {"one": {}, "two": {}}}}}}, YES),

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import fsspec
 import pytest
@@ -76,6 +77,44 @@ def locked() -> Iterator[Path]:
 def test_a_folder_that_cannot_be_listed_is_refused_by_name(locked):
     with pytest.raises(UserError, match=f"{locked}: can't be listed \\(Permission denied\\)"):
         kinds(f"file://{locked.parent}")
+
+
+class Locked(MemoryFileSystem):
+    """A file system with a folder that may not be listed."""
+
+    protocol = "locked"
+    store: ClassVar[dict] = {}
+    pseudo_dirs: ClassVar[list] = [""]
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return MemoryFileSystem._strip_protocol("/" + path.removeprefix("locked://").lstrip("/"))
+
+    def ls(self, path, detail=True, **kwargs):
+        if path.rstrip("/").endswith("/locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return super().ls(path, detail=detail, **kwargs)
+
+
+def test_nor_is_one_below_it_elsewhere_passed_over():
+    fsspec.register_implementation("locked", Locked, clobber=True)
+    fsspec.filesystem("locked").pipe({"/set/nevus/a.jpg": b"x", "/set/nevus/locked/b.jpg": b"x"})
+    with pytest.raises(UserError, match="/set/nevus/locked: can't be listed"):
+        kinds("locked://set")
+
+
+def test_what_is_neither_file_nor_folder_is_found_and_left_to_reading(tmp_path):
+    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert kinds(f"file://{tmp_path}/dangling.jpg") == {f"file://{tmp_path}/dangling.jpg": "photograph"}
+
+
+def test_a_glob_passes_over_what_is_hidden_unless_it_names_it(tmp_path):
+    for name in ("a.jpg", ".b.jpg", ".thumbnails/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert find_roots(f"{tmp_path}/*") == [f"file://{tmp_path}/a.jpg"]
+    assert find_roots(f"{tmp_path}/**/*.jpg") == [f"file://{tmp_path}/a.jpg"]
+    assert find_roots(f"{tmp_path}/.thumbnails/*") == [f"file://{tmp_path}/.thumbnails/c.jpg"]
 
 
 @pytest.mark.parametrize("url", ["file:///no/such/folder", "memory://no/such/folder"])

@@ -60,6 +60,8 @@ def test_a_run_does_not_go_on_with_other_settings(begin, tmp_path, argument, key
     [
         (lambda at: (at / "these/Train/nevus/new.jpg").write_bytes(b""), "the names of the photographs"),
         (lambda at: (at / "lesions.csv").write_text("image_id,lesion_id,age\na,1,70\nb,1,\n"), "the rows of input.gro"),
+        (lambda at: (at / "lesions.csv").write_text("image_id,lesion_id,sex\na,1,70\nb,,\n"), "the rows of input.gro"),
+        (lambda at: (at / "lesions.csv").write_text("image_id,lesion_id,age\na,,1\nb,,\n"), "the rows of input.gro"),
         (lambda at: (at / "classes.csv").write_text("image_id,class\na,melanoma\n"), "the rows of split.relabel"),
     ],
 )
@@ -79,3 +81,12 @@ def test_a_folder_that_another_job_made_is_left_alone(spark, configure, tmp_path
     with pytest.raises(UserError, match="holds manifest.json, which is not of an earlier run"):
         cross_validate(spark, configure(f"input.path={source}", f"output.path={out}"))
     assert sorted(Path(out).iterdir()) == before
+
+
+def test_folds_of_an_earlier_version_are_left_alone(spark, configure, tmp_path):
+    source, out = draw_source(tmp_path / "these", 3, 1), tmp_path / "out"
+    storage.claim(f"file://{out}", "metrics.json", "output.path", overwrite=False, known=())
+    (out / "fold-0").mkdir()
+    with pytest.raises(UserError, match="an earlier version began a run there; overwrite=true starts afresh"):
+        cross_validate(spark, configure(f"input.path={source}", f"output.path={out}"))
+    assert (out / "fold-0").exists()

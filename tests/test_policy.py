@@ -93,7 +93,7 @@ def test_kept_leaks_are_counted_against_the_test_photographs(prepared):
 
 @pytest.mark.parametrize(
     ("row", "said"),
-    [("conflict.jpg,nevus", "names none of the photographs"), ("conflict,Wart", "no folder is named Wart")],
+    [("conflict.jpg,nevus", "names no training photograph"), ("conflict,Wart", "no folder is named Wart")],
 )
 def test_a_table_that_hardly_fits_is_spoken_of(prepared, tmp_path, caplog, row, said):
     (tmp_path / "labels.csv").write_text(f"image_id,class\n{row}\n")

@@ -102,6 +102,13 @@ def test_an_outside_test_says_what_was_not_looked_for_and_is_not_naive_by_its_mo
     assert is_naive(document | {"splits": {"test": {}}})
 
 
+def test_folders_that_share_a_right_class_are_said_to_spoil_each_other() -> None:
+    shared = {"labels": {"junctional": ["nevus"], "compound": ["nevus"], "mel": ["melanoma"]}}
+    [found] = [one for one in remarks(about(shared)) if "share classes" in one.text]
+    assert found.alarm and "folders compound, junctional share" in found.text and "mel" not in found.text
+    assert "share classes" not in said(labels={"nv": ["nevus"], "mel": ["melanoma"]})
+
+
 def test_naive_is_what_either_side_was_split_by() -> None:
     assert is_naive(about("as published"))
     assert is_naive(about({"policy": "as_published"}))

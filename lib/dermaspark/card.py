@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dermaspark.provenance import is_naive, lesions_are_known
+from dermaspark.provenance import is_naive, is_of_another_dataset, leaks_are_kept, lesions_are_known
 
 YES, PARTLY, NO = "yes", "in part", "no"
 
@@ -71,6 +71,10 @@ def _on_the_data(document: Mapping[str, Any]) -> list[Item]:
     answer, partitions = YES, "What the figures rest on: by group"
     if is_naive(document):
         answer, partitions = NO, "the naive protocol: they may overlap"
+    elif leaks_are_kept(document):
+        answer, partitions = NO, "training photographs that share a group with test photographs are kept"
+    elif is_of_another_dataset(document):
+        answer, partitions = PARTLY, "the model is of another dataset; overlap with it was not looked for"
     elif "outside" in document["splits"]:
         answer, partitions = PARTLY, "photographs of no dataset; overlap with training was not looked for"
     return [

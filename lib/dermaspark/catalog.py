@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from fsspec import AbstractFileSystem
 from pyspark.sql import DataFrame, SparkSession
 
 from dermaspark.errors import UserError
@@ -164,17 +165,29 @@ def _walk(url: str) -> Iterator[str]:
         UserError: what is there can't be listed, or this machine does not see it.
     """
     fs, root = locate(url)
+    local = url.startswith("file://")  # what fsspec does around it takes longer than listing a local folder
     try:
-        if fs.isfile(root):
+        if not fs.isdir(root) and (os.path.lexists(root) if local else fs.exists(root)):
             yield url
             return
-        # What fsspec does around it takes longer than listing a local folder.
-        walked = os.walk(root, onerror=_refuse) if url.startswith("file://") else fs.walk(root, on_error="raise")
-        for folder, _, names in walked:
+        for folder, names in _list_local(root) if local else _list_remote(fs, root):
             yield from (f"{url}{folder.rstrip('/')[len(root) :]}/{name}" for name in names)
     except OSError as error:
         raise UserError(f"{error.filename or url}: can't be listed ({error.strerror or error})") from error
 
 
-def _refuse(error: OSError) -> None:
-    raise error
+def _list_local(root: str) -> Iterator[tuple[str, list[str]]]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    yield from ((folder, names) for folder, _, names in os.walk(root, onerror=refuse))
+
+
+def _list_remote(fs: AbstractFileSystem, root: str) -> Iterator[tuple[str, list[str]]]:
+    """As fsspec's own walk, which passes over what it can't list below the root."""
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        entries = [(entry["name"].rstrip("/"), entry["type"]) for entry in fs.ls(folder, detail=True)]
+        yield folder, [posixpath.basename(name) for name, kind in entries if kind != "directory" and name != folder]
+        folders += [name for name, kind in entries if kind == "directory" and name != folder]

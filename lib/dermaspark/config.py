@@ -195,7 +195,7 @@ FREE_TO_CHANGE = {
 @dataclass(frozen=True)
 class Model:
     path: str = "runs/model"
-    gate: bool = True  # predict refuses what is not like the photographs that the model was trained on
+    gate: bool = True  # predict refuses what is not like the training photographs, with a model that reads features
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from dermaspark import bundle, catalog, dataset, evaluation, scoring, storage
+from dermaspark.checkpoint import CheckpointStore
 from dermaspark.config import FREE_TO_CHANGE, Config, Data, Model, Output, to_dict
 from dermaspark.errors import UserError
 from dermaspark.groups import checksum, read_labels
@@ -38,8 +40,13 @@ def cross_validate(spark: SparkSession, config: Config) -> dict[str, Any]:
     output = (url, evaluation.METRICS, "output.path", config.overwrite, ENTRIES)
     storage.reserve(*output)
     begun, wanted = storage.join(url, BEGUN), what_decides(spark, config)
+    if not config.overwrite and not storage.exists(begun) and storage.exists(storage.join(url, "fold-0")):
+        raise UserError(f"{url}: an earlier version began a run there; overwrite=true starts afresh")
     if config.overwrite or not storage.exists(begun):
         storage.claim(*output)
+        for fold in range(folds):
+            if path := fold_config(config, folds, fold, url).train.checkpoint_path:
+                CheckpointStore(storage.resolve(path)).clear()
         storage.write_json(begun, wanted)
     check_same(begun, wanted)
     for fold in range(folds):
@@ -120,8 +127,8 @@ def what_decides(spark: SparkSession, config: Config) -> dict[str, Any]:
 
 
 def digest_of(rows: DataFrame) -> str:
-    """A text that is the same for the same rows, in any order."""
-    n, hashes = checksum(rows)
+    """A text that is the same for the same columns and rows, in any order of the rows."""
+    n, hashes = checksum(rows.select(F.to_json(F.struct("*"))))  # with names, and what is null apart
     return f"{n} ({hashes or 0})"
 
 

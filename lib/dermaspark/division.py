@@ -103,8 +103,9 @@ def relabel(members: DataFrame, path: str | None) -> DataFrame:
     if not path:
         return members
     labels = read_labels(members.sparkSession, resolve(path)).withColumnRenamed("class", "new_class")
-    if members.join(labels, "image_id", "left_semi").isEmpty():
-        log.warning("split.relabel: names none of the photographs (image_id is a file's name without .jpg)")
+    labels = labels.join(members.where("given_split = 'train'"), "image_id", "left_semi")
+    if labels.isEmpty():
+        log.warning("split.relabel: names no training photograph (image_id is a file's name without .jpg)")
     new = labels.join(members, F.col("new_class") == F.col("class_name"), "left_anti").select("new_class").distinct()
     if names := sorted(row["new_class"] for row in new.collect()):
         log.warning("split.relabel: no folder is named %s, which it makes classes", ", ".join(names))

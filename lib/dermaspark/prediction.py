@@ -12,6 +12,7 @@ from dermaspark import bundle, scoring, storage
 from dermaspark.catalog import file_rows
 from dermaspark.config import Config
 from dermaspark.errors import UserError
+from dermaspark.featurising import COLUMN
 from dermaspark.sparing import spared
 
 log = logging.getLogger("dermaspark")
@@ -40,6 +41,8 @@ def predict(spark: SparkSession, config: Config) -> DataFrame:
         raise UserError(f"input.path={config.input.path}: no photograph there (jpg, jpeg, png, bmp, tif, webp)")
     storage.claim(*output)
     log.info("scoring %d photographs", total)
+    if config.model.gate and document["reads"] != COLUMN:
+        log.warning("the model reads pixels: it can't tell what is not like its photographs, and refuses nothing")
     scored = scoring.score_photographs(model_url, document, found, total)
     (scoring.refuse(scored) if config.model.gate else scored).write.mode("append").parquet(url)
     predictions = spark.read.parquet(storage.literal(url))
@@ -63,11 +66,19 @@ def find_roots(path: object) -> list[str]:
         fs, name = storage.locate(url)
         above = url[: -len(name)] if url.endswith(name) else url.partition("://")[0] + "://"
         # A name is taken as it stands before it is taken for a glob: photographs may have brackets in theirs.
-        matches = [url] if fs.exists(name) else [f"{above}{match}" for match in sorted(fs.glob(name))]
+        matches = [url]
+        if not fs.exists(name):
+            matches = [f"{above}{match}" for match in sorted(fs.glob(name)) if not _hidden(match, name)]
         if not matches:
             raise UserError(f"input.path={one}: no such file or folder, and nothing matches it")
         urls += matches
     return urls
+
+
+def _hidden(match: str, pattern: str) -> bool:
+    """Whether a match has a hidden part that the pattern does not name: wildcards pass over it, as in a shell."""
+    named = pattern.split("/")
+    return any(part.startswith(".") and part not in named for part in match.split("/"))
 
 
 def list_files(spark: SparkSession, roots: list[str]) -> DataFrame:

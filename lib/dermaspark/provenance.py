@@ -1,6 +1,7 @@
 """What the figures rest on: which photographs came into them, and what has to be said of that in plain words."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any, NamedTuple
 
 FOUND, GONE, OUTSIDE = "found", "gone", "outside"
@@ -76,6 +77,7 @@ def remarks(document: Mapping[str, Any]) -> list[Remark]:
     found = []
     if protocol.get("description") and not naive:
         found.append(Remark(_sentence(protocol["description"])))
+    found += _on_shared_classes(_mapping(protocol.get("labels")))
     found += _on_groups(protocol)
     if protocol.get("folds"):
         text = f"Cross-validation in {protocol['folds']} folds"
@@ -94,17 +96,40 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def is_of_another_dataset(document: Mapping[str, Any]) -> bool:
+    """Whether the model was trained on another dataset than the one that is scored."""
+    trained, here = _mapping(document["model"]).get("dataset"), document["dataset"].get("id")
+    return bool(trained and here and trained != here)
+
+
+def leaks_are_kept(document: Mapping[str, Any]) -> bool:
+    return _mapping(document["protocol"]).get(CLEAN, 1) < 1
+
+
 def _on_training(document: Mapping[str, Any]) -> list[Remark]:
     if OUTSIDE in document["splits"]:
         text = (
             "Whether any of them, or others of the same lesions, were among the photographs that the model was trained "
         )
         return [Remark(text + "on was not looked for.")]
-    trained, here = _mapping(document["model"]).get("dataset"), document["dataset"].get("id")
-    if not trained or not here or trained == here:
+    if not is_of_another_dataset(document):
         return []
     text = "The model was trained on another dataset than this one. Whether photographs of this one, or others of the "
     return [Remark(text + "same lesions, were among those it was trained on was not looked for.", alarm=True)]
+
+
+def _on_shared_classes(labels: Mapping[str, Any]) -> list[Remark]:
+    """Of an outside test whose folders share a class that is right: each counts as the other's mistakes."""
+    sharing = sorted({name for a, b in combinations(labels, 2) if set(labels[a]) & set(labels[b]) for name in (a, b)})
+    if not sharing:
+        return []
+    text = (
+        f"The folders {', '.join(sharing)} share classes that are right: a photograph of one that is called by such a "
+    )
+    text += "class is right, and still counts among the others' mistakes. So their specificity, precision and AUC, and "
+    return [
+        Remark(text + "the Brier score, are worse than the model is; accuracy and sensitivity are not.", alarm=True)
+    ]
 
 
 def _on_groups(protocol: Mapping[str, Any]) -> list[Remark]:
@@ -146,7 +171,7 @@ def _on_confounds(protocol: Mapping[str, Any], classes: int) -> list[Remark]:
         how = "go closely together" if v >= CLOSE else "go together in part" if v >= PARTLY else "hardly go together"
         text = f"Source and class {how} (Cramér's V {v:.2f}; at 1 the one tells the other)"
         if source.get("balanced_accuracy") is not None:
-            text += f": guessing by the source alone reaches a balanced accuracy of {source['balanced_accuracy']:.1%}, "
+            text += f": guessing by the source alone reaches at most a balanced accuracy of {source['balanced_accuracy']:.1%}, "
             text += f"against {source.get('chance') or chance:.1%} by chance"
         text += "."
         if v >= PARTLY:
