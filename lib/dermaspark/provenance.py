@@ -103,7 +103,7 @@ def is_of_another_dataset(document: Mapping[str, Any]) -> bool:
 
 
 def leaks_are_kept(document: Mapping[str, Any]) -> bool:
-    return _mapping(document["protocol"]).get(CLEAN, 1) < 1
+    return bool(_mapping(document["protocol"]).get(CLEAN, 1) < 1)
 
 
 def _on_training(document: Mapping[str, Any]) -> list[Remark]:
@@ -123,13 +123,10 @@ def _on_shared_classes(labels: Mapping[str, Any]) -> list[Remark]:
     sharing = sorted({name for a, b in combinations(labels, 2) if set(labels[a]) & set(labels[b]) for name in (a, b)})
     if not sharing:
         return []
-    text = (
-        f"The folders {', '.join(sharing)} share classes that are right: a photograph of one that is called by such a "
-    )
-    text += "class is right, and still counts among the others' mistakes. So their specificity, precision and AUC, and "
-    return [
-        Remark(text + "the Brier score, are worse than the model is; accuracy and sensitivity are not.", alarm=True)
-    ]
+    text = f"The folders {', '.join(sharing)} share classes that are right: a photograph of one that is called by such "
+    text += "a class is right, and still counts among the others' mistakes. So their specificity, precision and AUC, "
+    text += "and the Brier score, are worse than the model is; accuracy and sensitivity are not."
+    return [Remark(text, alarm=True)]
 
 
 def _on_groups(protocol: Mapping[str, Any]) -> list[Remark]:
@@ -171,8 +168,10 @@ def _on_confounds(protocol: Mapping[str, Any], classes: int) -> list[Remark]:
         how = "go closely together" if v >= CLOSE else "go together in part" if v >= PARTLY else "hardly go together"
         text = f"Source and class {how} (Cramér's V {v:.2f}; at 1 the one tells the other)"
         if source.get("balanced_accuracy") is not None:
-            text += f": guessing by the source alone reaches at most a balanced accuracy of {source['balanced_accuracy']:.1%}, "
-            text += f"against {source.get('chance') or chance:.1%} by chance"
+            text += (
+                f": guessing by the source alone reaches a balanced accuracy of {source['balanced_accuracy']:.1%} at "
+            )
+            text += f"most, against {source.get('chance') or chance:.1%} by chance"
         text += "."
         if v >= PARTLY:
             text += " A model can score by knowing the archive instead of the lesion, so look at the figures of each "
