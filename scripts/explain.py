@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from dermaspark import bundle, scoring, storage
 from dermaspark.cleaning import clean
+from dermaspark.dataset import digest
 from dermaspark.errors import UserError
 from dermaspark.explanation import occlusion
 from dermaspark.photo import decode
@@ -62,7 +63,7 @@ def explain(model: str, photo: str, out: str, class_name: str | None = None) -> 
         raise UserError(f"{photo_url}: can't be read ({error.strerror or error})") from error
     except Unreadable as error:
         raise UserError(f"{photo_url}: {error.reason}") from error
-    score = scoring.loaded(model_url).probabilities
+    score = scoring.loaded(model_url, digest(document)).probabilities
     probabilities = score(image[None])[0]
     which = int(probabilities.argmax()) if class_name is None else classes.index(class_name)
     drops = occlusion(score, image, which)

@@ -40,11 +40,14 @@ def test_every_item_of_both_guidelines_is_in_the_table() -> None:
         ("Partitions", YES, {"splits": {"outside": SPLIT}}, PARTLY),
         ("Partitions", YES, {"protocol": {"share_of_test_photographs_that_are_clean": 0.6}}, NO),
         ("Partitions", YES, {"dataset": "elsewhere"}, PARTLY),
+        ("Partitions", YES, {"protocol": {"folds": 5, "share_of_test_photographs_that_are_clean": 0.6}}, YES),
+        ("Test on internal", YES, {"splits": {"outside": SPLIT}}, NO),
         ("Test on external", NO, {"splits": {"outside": SPLIT}}, YES),
         ("Fairness", NO, {"splits": {"test": {"by": {"sex": {}}}}}, PARTLY),
         ("Differences between", NO, {"splits": {"test": {"by": {"source": {"one": {}, "two": {}}}}}}, YES),
         ("Use: ", NO, {"splits": {"test": SPLIT | {"refused": REFUSED}}}, PARTLY),
-        ("Output of the model", PARTLY, {"calibration": {"temperature": 1.2}}, YES),
+        ("Output of the model", PARTLY, {"calibration": {"temperature": 1.0, "shifts": [0.0], "rows": 0}}, PARTLY),
+        ("Output of the model", PARTLY, {"calibration": {"temperature": 1.2, "shifts": [0.0], "rows": 9}}, YES),
     ],
 )
 def test_answers_follow_what_was_done(asked: str, without: str, given: dict[str, Any], with_it: str) -> None:

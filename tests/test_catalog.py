@@ -56,6 +56,17 @@ def test_hidden_files_and_what_lies_below_hidden_folders_are_passed_over(tmp_pat
     assert set(kinds(f"{url}/.thumbnails")) == {f"{url}/.thumbnails/c.jpg"}
 
 
+def test_links_to_folders_are_followed_and_end_where_they_lead_back(tmp_path):
+    for name in ("far/b.jpg", "set/a.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "set" / "linked").symlink_to(tmp_path / "far")
+    (tmp_path / "set" / "loop").symlink_to(tmp_path / "set")
+    (tmp_path / "far" / "back").symlink_to(tmp_path / "set")
+    url = f"file://{tmp_path}/set"
+    assert set(kinds(url)) == {f"{url}/a.jpg", f"{url}/linked/b.jpg"}
+
+
 @pytest.fixture
 def locked() -> Iterator[Path]:
     """A folder that this process may not list, below one that it may."""

@@ -1,5 +1,6 @@
 """The predictions of a dataset: one row for each photograph, the unreadable ones too, in files that a retry repeats."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,17 @@ def test_every_photograph_has_its_row(spark, configure, sources, manifest, model
         scored = sum(row["split"] == split and row["status"] == "ok" for row in rows.values())
         assert scored == manifest.counts[split] == figures["splits"][split]["n"]
     assert figures["splits"]["test"]["set_aside"]["not scored"] == 1
+
+
+def test_another_model_at_the_same_place_is_the_one_that_scores(spark, manifest, model, tmp_path):
+    def scored(name: str) -> np.ndarray:
+        document, to = bundle.read_document(model), f"file://{tmp_path}/{name}"
+        scoring.score_dataset(spark, model, document, f"file://{tmp_path}/dataset", manifest, to)
+        return np.array(pq.read_table(tmp_path / name)["probabilities"].to_pylist())
+
+    before = scored("before")
+    bundle.save(model, replace(bundle.load(model), temperature=7.0))
+    assert (np.abs(scored("after") - before).max(axis=1) > 1e-3).all()
 
 
 def test_scoring_again_gives_the_same_files(spark, manifest, model, tmp_path):

@@ -61,6 +61,12 @@ def test_cross_validation_adds_up_too() -> None:
     assert "clean" not in text
 
 
+def test_a_fold_alone_is_not_the_cross_validation() -> None:
+    text = said(folds=5, fold=0)
+    assert "Fold 1 of 5 of a cross-validation" in text
+    assert "scored by the model that did not see" not in text
+
+
 def test_leaks_are_counted_and_what_was_done_about_them_is_said() -> None:
     assert "44 of 118 test photographs (37.3%) share a group" in said()
     assert "100% of the test photographs are clean" in said()

@@ -116,7 +116,8 @@ def _on_the_data(document: Mapping[str, Any]) -> list[Item]:
 
 
 def _on_the_model(document: Mapping[str, Any]) -> list[Item]:
-    calibrated = isinstance(document["model"], Mapping) and document["model"].get("calibration")
+    model = document["model"] if isinstance(document["model"], Mapping) else {}
+    calibrated = (model.get("calibration") or {}).get("rows")  # validation photographs that it was fitted on
     kept = (
         "temperature, shifts and thresholds in bundle.json"
         if calibrated
@@ -142,7 +143,7 @@ def _on_the_results(document: Mapping[str, Any]) -> list[Item]:
     splits = document["splits"]
     columns = {name for of in splits.values() for name in of["by"]} - {"source"}
     sources = any(len(of["by"].get("source", ())) > 1 for of in splits.values())
-    outside = "outside" in splits
+    outside, inside = "outside" in splits, bool({"test", "out_of_fold"} & splits.keys())
     gate = can_refuse(document)
     return [
         Item(
@@ -166,7 +167,13 @@ def _on_the_results(document: Mapping[str, Any]) -> list[Item]:
             PARTLY if columns else NO,
             "By source and group; skin tone is not recorded" if columns else "nothing is known of the people",
         ),
-        Item("Test on internal data", "12c", "32", YES, "What the figures rest on"),
+        Item(
+            "Test on internal data",
+            "12c",
+            "32",
+            YES if inside else NO,
+            "What the figures rest on" if inside else "not in this report: jobs/evaluate.py with data.path",
+        ),
         Item(
             "Test on external data",
             "16",

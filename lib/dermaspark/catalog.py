@@ -176,11 +176,16 @@ def _walk(url: str) -> Iterator[str]:
         raise UserError(f"{error.filename or url}: can't be listed ({error.strerror or error})") from error
 
 
-def _list_local(root: str) -> Iterator[tuple[str, list[str]]]:
-    def refuse(error: OSError) -> None:
-        raise error
-
-    yield from ((folder, names) for folder, _, names in os.walk(root, onerror=refuse))
+def _list_local(folder: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Links to folders are followed, but for those that lead back to a folder that they lie in."""
+    here = os.path.realpath(folder)
+    if here in above:
+        return
+    with os.scandir(folder) as found:
+        entries = [(entry.name, entry.is_dir()) for entry in found]
+    yield folder, [name for name, is_folder in entries if not is_folder]
+    for name in sorted(name for name, is_folder in entries if is_folder):
+        yield from _list_local(f"{folder}/{name}", (*above, here))
 
 
 def _list_remote(fs: AbstractFileSystem, root: str) -> Iterator[tuple[str, list[str]]]:

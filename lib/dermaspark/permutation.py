@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from dermaspark import explanation, featurising, scoring
-from dermaspark.dataset import DataFile, Manifest
+from dermaspark.dataset import DataFile, Manifest, digest
 from dermaspark.randomness import generator
 from dermaspark.sparing import spared
 
@@ -24,11 +24,11 @@ def importance(
     files = {file.path: file for file in _first(manifest.of(split))}
     if document["reads"] != featurising.COLUMN or not files:
         return None
-    spec = manifest.preprocessing
+    spec, version = manifest.preprocessing, digest(document)
     widths = spec[featurising.COLUMN]["widths"]
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        model = scoring.loaded(model_url)
+        model = scoring.loaded(model_url, version)
         for batch in batches:
             features, labels = _read(url, [files[path] for path in batch.column("file").to_pylist()], spec)
             random = generator(0, "importance", split)

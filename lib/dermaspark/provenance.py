@@ -79,7 +79,10 @@ def remarks(document: Mapping[str, Any]) -> list[Remark]:
         found.append(Remark(_sentence(protocol["description"])))
     found += _on_shared_classes(_mapping(protocol.get("labels")))
     found += _on_groups(protocol)
-    if protocol.get("folds"):
+    if protocol.get("fold") is not None:
+        text = f"Fold {protocol['fold'] + 1} of {protocol['folds']} of a cross-validation: its test photographs are a "
+        found.append(Remark(text + "part of all, and no group of theirs was trained on."))
+    elif protocol.get("folds"):
         text = f"Cross-validation in {protocol['folds']} folds"
         found.append(Remark(f"{text}: each photograph is scored by the model that did not see its group."))
     elif protocol.get(LEAKED) is not None:
@@ -103,7 +106,9 @@ def is_of_another_dataset(document: Mapping[str, Any]) -> bool:
 
 
 def leaks_are_kept(document: Mapping[str, Any]) -> bool:
-    return bool(_mapping(document["protocol"]).get(CLEAN, 1) < 1)
+    """Whether test photographs share groups with training photographs; folds, whose test is another, share none."""
+    protocol = _mapping(document["protocol"])
+    return not protocol.get("folds") and bool(protocol.get(CLEAN, 1) < 1)
 
 
 def _on_training(document: Mapping[str, Any]) -> list[Remark]:

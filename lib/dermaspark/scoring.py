@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from dermaspark import storage
 from dermaspark.catalog import path_of
 from dermaspark.cleaning import clean
-from dermaspark.dataset import UNREADABLE, DataFile, Manifest, read_checked
+from dermaspark.dataset import UNREADABLE, DataFile, Manifest, digest, read_checked
 from dermaspark.featurising import COLUMN, STRANGENESS
 from dermaspark.photographs import images_of, in_chunks, read_pixels
 from dermaspark.sparing import spared, sparing_tensorflow
@@ -45,7 +45,7 @@ def score_dataset(
     enough = ceil(sum(file.rows for file in files.values()) / ROWS_PER_FILE)
     tasks = min(len(portions), max(4 * spark.sparkContext.defaultParallelism, enough))
     shares = [(number, portions[number::tasks]) for number in range(tasks)]
-    dataset_id = manifest.id
+    dataset_id, version = manifest.id, digest(document)
     classes, reads, names = document["classes"], document["reads"], pa.array(manifest.classes)
     more = [STRANGENESS] if reads == COLUMN else []  # a model that reads pixels can't tell
     kept = ["id", "image_id", "source", "group", *manifest.columns]
@@ -53,7 +53,7 @@ def score_dataset(
     def score_portion(paths: list[str]) -> Iterator[pa.RecordBatch]:
         columns = [*kept, "label", reads, *more]
         for rows in gathered(rows for path in paths for rows in read_rows(url, files[path], columns)):
-            probabilities = loaded(model_url).score(inputs_of(rows, reads, manifest.preprocessing))
+            probabilities = loaded(model_url, version).score(inputs_of(rows, reads, manifest.preprocessing))
             strangeness = rows.column(STRANGENESS) if STRANGENESS in more else None
             known = {name: rows.column(name) for name in kept}
             known["path"] = pa.array([path_of(key, manifest.sources) for key in known["id"].to_pylist()], pa.string())
@@ -91,7 +91,7 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
     Returns:
         `found`'s columns but kind, and those of `SCORES`.
     """
-    spec, classes = document["preprocessing"], document["classes"]
+    spec, classes, version = document["preprocessing"], document["classes"], digest(document)
     photographs = read_pixels(found, total, spec["height"], spec["width"], spec["max_pixels"])
     kept = [name for name in found.columns if name != "kind"]
 
@@ -100,7 +100,7 @@ def score_photographs(model_url: str, document: dict[str, Any], found: DataFrame
             readable = np.flatnonzero(rows.column("image").is_valid().to_numpy(zero_copy_only=False))
             pixels = inputs_of(rows.take(pa.array(readable)), "image", spec)
             images = np.array([clean(one, spec) for one in pixels], np.uint8).reshape(pixels.shape)
-            probabilities, strangeness = loaded(model_url).examine(images)
+            probabilities, strangeness = loaded(model_url, version).examine(images)
             scores = score(probabilities, strangeness, classes)
             # A photograph that was not read takes a row of nulls: take() gives them for a null index.
             place = np.full(rows.num_rows, -1)
@@ -145,8 +145,11 @@ def refuse(predictions: DataFrame) -> DataFrame:
 
 
 @functools.lru_cache(maxsize=1)
-def loaded(model_url: str) -> Any:
-    """The bundle, loaded once a Python worker; workers share the cores, so TensorFlow gets one thread in each."""
+def loaded(model_url: str, version: str) -> Any:
+    """The bundle, loaded once a Python worker; workers share the cores, so TensorFlow gets one thread in each.
+
+    version: the digest of its document, since a worker may outlive a model, and find another one at its URL.
+    """
     with sparing_tensorflow():
         from dermaspark import bundle
 

@@ -44,6 +44,6 @@ def test_each_photograph_is_scored_by_the_model_that_did_not_see_it(spark, confi
     assert again["splits"] == figures["splits"]
     assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("fold-*/*/*.json")}
     assert len(made) == 4
-    # ---- from the start, where it is told to: other settings find no checkpoint of before ----
+    # ---- from the start, where it is told to: other settings find no checkpoint, and no worker's model, of before ----
     other = cross_validate(spark, configure(*arguments, "overwrite=true", "train.epochs=1"))
     assert other["splits"] != figures["splits"]
