@@ -14,7 +14,7 @@ from dermaspark import audit_page, storage
 from dermaspark.canary import FEATURES, balanced_accuracy_of_source, canary, cramers_v
 from dermaspark.copies import NearCopies, count_pairs, near_copies, same_pixels
 from dermaspark.facts import OTHER, class_facts, reasons
-from dermaspark.groups import components, links_of_table
+from dermaspark.groups import components, links_of_table, with_columns
 
 log = logging.getLogger("dermaspark")
 
@@ -180,8 +180,7 @@ def source_and_class(readable: DataFrame, table: DataFrame | None) -> dict[str, 
     """How closely source and class go together; a photograph's source is the table's, else its folder's."""
     placed = readable.select("image_id", "class_name", "source")
     if table is not None and "source" in table.columns:
-        named = table.select("image_id", F.col("source").alias("table_source"))
-        placed = placed.join(named, "image_id", "left").withColumn("source", F.coalesce("table_source", "source"))
+        placed, _ = with_columns(placed, table.select("image_id", "group", "source"))
     sizes = placed.groupBy("source").count()
     if sizes.limit(2).count() < 2:
         return None

@@ -8,6 +8,7 @@ import pandas as pd
 from dermaspark import policy
 from dermaspark.config import Config
 from dermaspark.dataset import SPLITS
+from dermaspark.provenance import TABLE
 
 BY = ["given_split", "class_name", "split", "reason", "leaked"]
 
@@ -72,5 +73,5 @@ def grouped_by(config: Config) -> list[str]:
     return [
         "copies",
         *(["near copies"] * config.audit.near_copies),
-        *(["the groups table"] * bool(config.input.groups)),
+        *([TABLE] * bool(config.input.groups)),
     ]

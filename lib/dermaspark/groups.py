@@ -95,6 +95,16 @@ def read_table(spark: SparkSession, urls: list[str]) -> DataFrame:
     return both.select("image_id", *[_quoted(f"min {name}").alias(name) for name in values])
 
 
+def with_columns(rows: DataFrame, table: DataFrame) -> tuple[DataFrame, list[str]]:
+    """The rows with the groups table's other columns, and their names; its `source` goes before the folder's."""
+    extra = table.drop("group")
+    columns = [name for name in extra.columns if name not in ("image_id", "source")]
+    if "source" not in extra.columns:
+        return rows.join(extra, "image_id", "left"), columns
+    joined = rows.join(extra.withColumnRenamed("source", "table_source"), "image_id", "left")
+    return joined.withColumn("source", F.coalesce("table_source", "source")).drop("table_source"), columns
+
+
 _FILE = "file of the row"
 
 

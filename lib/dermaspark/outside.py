@@ -14,7 +14,8 @@ from dermaspark import bundle, catalog, provenance, scoring, storage
 from dermaspark.config import Config, Input
 from dermaspark.errors import UserError
 from dermaspark.evaluation import ENTRIES, METRICS, PREDICTIONS, check_counts, given_prior, report_on
-from dermaspark.preparation import read_groups, with_columns
+from dermaspark.groups import with_columns
+from dermaspark.preparation import read_groups
 
 log = logging.getLogger("dermaspark")
 

@@ -27,7 +27,7 @@ from dermaspark.dataset import (
 )
 from dermaspark.division import divide_gathered, divide_on_executors
 from dermaspark.errors import UserError
-from dermaspark.groups import read_table
+from dermaspark.groups import read_table, with_columns
 from dermaspark.photographs import read_and_sketch, read_pixels
 from dermaspark.writing import OWN_COLUMNS, copies_of, expand_rows, place_rows, write_rows
 
@@ -198,13 +198,3 @@ def leave_out(splits: DataFrame, url: str) -> None:
     gone = splits.where("reason is not null")
     gone = gone.select("id", "group", "given_split", "class_name", "reason", "path", "source")
     gone.repartition(1).sort("id").write.parquet(storage.join(url, LEFT_OUT))
-
-
-def with_columns(rows: DataFrame, table: DataFrame) -> tuple[DataFrame, list[str]]:
-    """The rows with the groups table's other columns, and their names; its `source` goes before the folder's."""
-    extra = table.drop("group")
-    columns = [name for name in extra.columns if name not in ("image_id", "source")]
-    if "source" not in extra.columns:
-        return rows.join(extra, "image_id", "left"), columns
-    joined = rows.join(extra.withColumnRenamed("source", "table_source"), "image_id", "left")
-    return joined.withColumn("source", F.coalesce("table_source", "source")).drop("table_source"), columns

@@ -12,7 +12,7 @@ USED = {
     "out_of_fold": "scored out of fold",
     OUTSIDE: "of the outside test",
 }
-TABLE = "the groups table"
+TABLE = "the groups table"  # among what photographs are grouped by
 LEAKED = "test_photographs_sharing_a_group_with_training_as_published"
 CLEAN = "share_of_test_photographs_that_are_clean"
 SAID = {*("policy", "description", "grouped_by", "groups", "folds", "fold", "left_out", "source", LEAKED, CLEAN)}
